@@ -1,0 +1,61 @@
+"""What a model answers to one ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segcli.core.rle import Rle, decode
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """N masks of one photo, best first unless the model gives them an order of its own. N = 0 is a legal answer.
+
+    size:    (H, W) of the upright photo; every mask has it.
+    masks:   N run-length encoded masks (200 masks of 12 megapixels must not be 2.4 GB); `dense` decodes one.
+    scores:  N numbers in [0, 1].
+    labels:  N class names or None; `label_scores` N numbers or None beside them.
+    ids:     N positive integers that indexed formats write (1..N unless said otherwise).
+    phrases: N texts that were asked for, or None.
+    soft:    float16 [N, h, w] probabilities at a size of the model's choice (for soft edges), or None.
+    """
+
+    size: tuple[int, int]
+    masks: tuple[Rle, ...] = ()
+    scores: tuple[float, ...] = ()
+    labels: tuple[str | None, ...] = ()
+    label_scores: tuple[float | None, ...] = ()
+    ids: tuple[int, ...] = ()
+    phrases: tuple[str | None, ...] = ()
+    soft: NDArray[np.float16] | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.masks)
+        filled: dict[str, tuple[object, ...]] = {
+            "scores": (1.0,) * count,
+            "labels": (None,) * count,
+            "label_scores": (None,) * count,
+            "ids": tuple(range(1, count + 1)),
+            "phrases": (None,) * count,
+        }
+        for name, default in filled.items():
+            given = getattr(self, name)
+            if not given:
+                object.__setattr__(self, name, default)
+            elif len(given) != count:
+                raise ValueError(f"{count} masks but {len(given)} {name}")
+        for mask in self.masks:
+            if mask.size != self.size:
+                raise ValueError(f"a mask of size {mask.size} in a prediction of size {self.size}")
+        if self.soft is not None and len(self.soft) != count:
+            raise ValueError(f"{count} masks but {len(self.soft)} soft ones")
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def dense(self, index: int) -> NDArray[np.bool_]:
+        """Mask `index` as bool [H, W]."""
+        return decode(self.masks[index])

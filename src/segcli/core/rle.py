@@ -1,0 +1,124 @@
+"""Run-length encoded masks: COCO's column-major runs in its compressed string form.
+
+pycocotools does the work (imported on first use, so that `core` stays light to import).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Rle:
+    """One boolean mask [H, W], hashable. `size` is (H, W); `counts` is COCO's compressed string."""
+
+    size: tuple[int, int]
+    counts: bytes
+
+    def coco(self) -> dict[str, Any]:
+        """The dict that pycocotools and COCO JSON files use (`counts` as str)."""
+        return {"size": list(self.size), "counts": self.counts.decode("ascii")}
+
+    @property
+    def area(self) -> int:
+        """Number of pixels inside."""
+        return int(_mask().area(_raw(self)))
+
+    @property
+    def bbox(self) -> tuple[int, int, int, int]:
+        """Tight box x, y, width, height in pixels; all zero for an empty mask."""
+        x, y, w, h = (int(v) for v in _mask().toBbox(_raw(self)))
+        return x, y, w, h
+
+
+def encode(mask: NDArray[Any]) -> Rle:
+    """Encode a mask [H, W] (non-zero is inside)."""
+    if mask.ndim != 2:
+        raise ValueError(f"a mask is [H, W], not {mask.shape}")
+    raw = _mask().encode(np.asfortranarray(mask != 0).view(np.uint8))
+    return Rle((int(mask.shape[0]), int(mask.shape[1])), bytes(raw["counts"]))
+
+
+def decode(rle: Rle) -> NDArray[np.bool_]:
+    """The mask as bool [H, W]."""
+    dense: NDArray[np.uint8] = _mask().decode(_raw(rle))
+    return np.ascontiguousarray(dense).view(np.bool_)
+
+
+def empty(size: tuple[int, int]) -> Rle:
+    """A mask of that size (H, W) with nothing inside."""
+    return encode(np.zeros(size, dtype=np.bool_))
+
+
+def merge(rles: Sequence[Rle], *, intersect: bool = False) -> Rle:
+    """Union (or intersection) of masks of one size, without decoding them."""
+    if not rles:
+        raise ValueError("nothing to merge")
+    raw = _mask().merge([_raw(r) for r in rles], intersect)
+    return Rle(rles[0].size, bytes(raw["counts"]))
+
+
+def iou(a: Sequence[Rle], b: Sequence[Rle]) -> NDArray[np.float64]:
+    """IoU of each of `a` with each of `b`: float64 [len(a), len(b)]. Two empty masks give 0."""
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    both: NDArray[np.float64] = _mask().iou([_raw(r) for r in a], [_raw(r) for r in b], [0] * len(b))
+    return np.nan_to_num(both)
+
+
+def from_coco(value: dict[str, Any]) -> Rle:
+    """From a COCO dict, `counts` as compressed string or as the plain list of runs.
+
+    Raises ValueError when the runs do not fill the size.
+    """
+    height, width = (int(v) for v in value["size"])
+    counts = value["counts"]
+    if isinstance(counts, list):
+        if sum(counts) != height * width or any(c < 0 for c in counts):
+            raise ValueError(f"the runs of an RLE cover {sum(counts)} pixels, its size has {height * width}")
+        raw = _mask().frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        return Rle((height, width), bytes(raw["counts"]))
+    text = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+    covered = sum(_runs(text))
+    if covered != height * width:  # pycocotools would read or write out of bounds
+        raise ValueError(f"the runs of an RLE cover {covered} pixels, its size has {height * width}")
+    return Rle((height, width), text)
+
+
+def _runs(counts: bytes) -> list[int]:
+    """The plain runs behind COCO's compressed string (5 bits a character, from the third run on a difference)."""
+    runs: list[int] = []
+    value = shift = 0
+    for byte in counts:
+        chunk = byte - 48
+        if not 0 <= chunk < 64:
+            raise ValueError("the counts of an RLE hold a character outside of COCO's alphabet")
+        value |= (chunk & 0x1F) << shift
+        shift += 5
+        if not chunk & 0x20:
+            if chunk & 0x10:
+                value -= 1 << shift
+            if len(runs) > 2:
+                value += runs[-2]
+            if value < 0:
+                raise ValueError("the counts of an RLE hold a negative run")
+            runs.append(value)
+            value = shift = 0
+    if shift:
+        raise ValueError("the counts of an RLE end in the middle of a run")
+    return runs
+
+
+def _raw(rle: Rle) -> Any:
+    return {"size": list(rle.size), "counts": rle.counts}
+
+
+def _mask() -> Any:
+    from pycocotools import mask
+
+    return mask

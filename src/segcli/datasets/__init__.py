@@ -1,0 +1,1 @@
+"""One reader a layout on disk; yields core types. No torch."""

@@ -1,0 +1,1 @@
+"""Bytes in and out: photos, videos, mask files, JSON lines. Nothing here knows a model."""

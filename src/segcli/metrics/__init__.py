@@ -1,0 +1,1 @@
+"""Numpy in, numbers out: the definitions of the benchmarks, equal to the official tools on their own corner cases."""

@@ -1,0 +1,1 @@
+"""Order and survival: read ahead, encode in batches, decode asks, write behind, and never lose work."""
