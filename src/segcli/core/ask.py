@@ -96,6 +96,7 @@ class Ask:
     @property
     def has_positive(self) -> bool:
         """True when something says where the object is (and not only where it is not)."""
+        spatial: tuple[Point | Box | Scribble | Polygon, ...]
         spatial = (*self.points, *self.boxes, *self.scribbles, *self.polygons)
         others = self.mask or self.previous or self.text or self.references
         return any(p.positive for p in spatial) or bool(others)

@@ -1,0 +1,134 @@
+"""Outlines of a mask: exact rings along pixel edges, holes included, and fewer points where that changes little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segcli.core.geometry import Ring, fill_rings
+
+
+def outlines(mask: NDArray[np.bool_]) -> list[Ring]:
+    """The exact boundary of a mask [H, W] as rings in corner coordinates, holes included.
+
+    Outer rings have a positive `ring_area` and holes a negative one. Pixels that touch at a corner only belong to
+    different rings. Filling the rings by the even-odd rule gives the mask back, pixel for pixel.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return []
+    top, left = int(rows[0]), int(columns[0])
+    part = np.pad(mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1], 1)
+    nw, ne, sw, se = part[:-1, :-1], part[:-1, 1:], part[1:, :-1], part[1:, 1:]
+    # A corner of the boundary is a vertex whose four pixels are not split by one straight line.
+    corner = (nw ^ ne) ^ (sw ^ se)
+    saddle = (nw == se) & (ne == sw) & (nw != ne)
+    y, x = np.nonzero(corner | saddle)
+    twice = saddle[y, x]
+    y, x = np.repeat(y, twice + 1), np.repeat(x, twice + 1)
+    count = len(y)
+    second = np.zeros(count, dtype=np.bool_)
+    second[1:] = (y[1:] == y[:-1]) & (x[1:] == x[:-1])
+    # At a saddle the first entry ends the edge from the left and the second begins the edge to the right. Which of
+    # the two joins the edge from above depends on the diagonal that is inside.
+    below_first = saddle[y, x] & ne[y, x]
+    vertical = np.lexsort((second ^ below_first, y, x))
+    partner = np.empty(count, dtype=np.int64)  # along the column
+    partner[vertical[0::2]], partner[vertical[1::2]] = vertical[1::2], vertical[0::2]
+    across = np.arange(count) ^ 1  # along the row: corners come in pairs in reading order
+    # Walk with the inside on the right hand: rightwards where the inside is below the edge, leftwards where above.
+    even = np.arange(0, count, 2)
+    rightwards = se[y[even], x[even]]
+    starts = np.where(rightwards, even, even + 1)
+    follows = partner[across[starts]]
+    return _walk(starts, across[starts], follows, x + left, y + top)
+
+
+def _walk(
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    follows: NDArray[np.int64],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+) -> list[Ring]:
+    """Collect the cycles: from the start of a row edge to its end, then down or up the column to the next start."""
+    end_of = dict(zip(starts.tolist(), ends.tolist(), strict=True))
+    next_of = dict(zip(starts.tolist(), follows.tolist(), strict=True))
+    rings = []
+    while next_of:
+        here = first = next(iter(next_of))
+        indices: list[int] = []
+        while True:
+            indices += (here, end_of[here])
+            here = next_of.pop(here)
+            if here == first:
+                break
+        rings.append(np.stack([x[indices], y[indices]], axis=1).astype(np.float64))
+    return rings
+
+
+def ring_area(ring: Ring) -> float:
+    """Signed area: positive for an outer ring of `outlines`, negative for a hole."""
+    x, y = ring.T
+    return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) / 2
+
+
+def group_rings(mask: NDArray[np.bool_], rings: Sequence[Ring]) -> list[list[int]]:
+    """Indices of `outlines(mask)`, one list a connected part: its outer ring first, then its holes."""
+    from scipy import ndimage
+
+    labels = ndimage.label(mask)[0]  # pixels joined by an edge, as `outlines` joins them
+    parts: dict[int, list[int]] = {}
+    for index, ring in enumerate(rings):
+        # The inside is on the right hand of the first edge, which runs along a row.
+        (x0, y0), (x1, _) = ring[0], ring[1]
+        part = labels[int(y0), int(x0)] if x1 > x0 else labels[int(y0) - 1, int(x0) - 1]
+        group = parts.setdefault(int(part), [])
+        group.insert(0 if ring_area(ring) > 0 else len(group), index)
+    return list(parts.values())
+
+
+def simplify(rings: Sequence[Ring], mask: NDArray[np.bool_], tolerance: float = 0.8, iou: float = 0.995) -> list[Ring]:
+    """Rings with fewer points that still fill to the mask with at least that IoU; none is dropped.
+
+    The tolerance (pixels, Douglas-Peucker) is halved until the bound holds; the rings themselves are the last resort.
+    """
+    while tolerance > 0.2:
+        fewer = [_douglas_peucker(ring, tolerance) for ring in rings]
+        filled = fill_rings(fewer, (mask.shape[0], mask.shape[1]))
+        union = np.count_nonzero(filled | mask)
+        if not union or np.count_nonzero(filled & mask) >= iou * union:
+            return fewer
+        tolerance /= 2
+    return list(rings)
+
+
+def _douglas_peucker(ring: Ring, tolerance: float) -> Ring:
+    """The ring without points nearer than `tolerance` to the line between kept ones; at least a triangle stays."""
+    if len(ring) <= 4:
+        return ring
+    far = int(np.argmax(((ring - ring[0]) ** 2).sum(1)))  # two far points make two open lines of the closed one
+    closed = np.concatenate([ring, ring[:1]])
+    keep = np.zeros(len(closed), dtype=np.bool_)
+    keep[[0, far, len(ring)]] = True
+    stack = [(0, far), (far, len(ring))]
+    while stack:
+        start, end = stack.pop()
+        if end - start < 2:
+            continue
+        chord = closed[end] - closed[start]
+        offset = closed[start + 1 : end] - closed[start]
+        length = float(np.hypot(*chord))
+        if length:
+            distance = np.abs(offset[:, 0] * chord[1] - offset[:, 1] * chord[0]) / length
+        else:
+            distance = np.hypot(offset[:, 0], offset[:, 1])
+        split = int(np.argmax(distance))
+        if distance[split] > tolerance:
+            middle = start + 1 + split
+            keep[middle] = True
+            stack += ((start, middle), (middle, end))
+    fewer = ring[keep[:-1]]
+    return fewer if len(fewer) >= 3 else ring
