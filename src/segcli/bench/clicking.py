@@ -1,0 +1,119 @@
+"""The click loop: a simulated person clicks on the deepest error until the object is right or the clicks are used up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segcli.core.ask import Ask, Point
+from segcli.core.image import Image
+from segcli.core.rle import decode, encode
+from segcli.metrics.clicks import Click, click_iou, next_click
+from segcli.models.api import Promptable
+
+Mask = NDArray[np.bool_]
+ClickRule = Callable[[NDArray[Any], Mask, Iterable[tuple[int, int]]], Click]
+
+
+@dataclass(frozen=True, eq=False)
+class ClickSample:
+    """One object of one photo: truth int8 [H, W] is 1 on the object, -1 where nothing is counted, else 0.
+
+    Consecutive samples of one photo share the same `image` object, so that it is encoded once.
+    """
+
+    image: Image
+    target: str
+    truth: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class ClickRun:
+    """What happened on one sample: the clicks, the IoU after each, the seconds each answer took."""
+
+    image: str
+    target: str
+    clicks: tuple[Click, ...]
+    ious: tuple[float, ...]
+    seconds: tuple[float, ...]
+    encode_seconds: float
+
+
+class Answer(Protocol):
+    """Answers clicks about one photo: all clicks so far and the last answer (None before the first) to a mask [H, W]."""
+
+    def __call__(self, clicks: Sequence[Click], previous: Mask | None) -> Mask:
+        """The new mask."""
+        ...
+
+
+Opener = Callable[[Image], Answer]
+"""Prepares a photo once (its encoding, if there is one); the answer may be asked about several of its objects."""
+
+
+def opener_of(model: Promptable) -> Opener:
+    """A model of the registry as one that answers clicks; the last answer goes along as `Ask.previous`."""
+
+    def prepare(image: Image) -> Answer:
+        (encoded,) = model.encode([image])
+
+        def answer(clicks: Sequence[Click], previous: Mask | None) -> Mask:
+            points = tuple(Point(float(c.x), float(c.y), c.positive) for c in clicks)
+            ask = Ask(points=points, previous=None if previous is None else encode(previous))
+            (prediction,) = model.decode(encoded, [ask])
+            return decode(prediction.masks[0]) if len(prediction) else np.zeros(image.size, np.bool_)
+
+        return answer
+
+    return prepare
+
+
+def click_loop(
+    sample: ClickSample,
+    answer: Answer,
+    max_clicks: int = 20,
+    stop_at: float | None = None,
+    rule: ClickRule = next_click,
+) -> tuple[tuple[Click, ...], tuple[float, ...], tuple[float, ...]]:
+    """Clicks, IoUs and seconds for one sample; ends early once the IoU reaches `stop_at`."""
+    clicks: list[Click] = []
+    ious: list[float] = []
+    seconds: list[float] = []
+    mask: Mask = np.zeros(sample.truth.shape, np.bool_)
+    while len(clicks) < max_clicks:
+        clicks.append(rule(sample.truth, mask, [(c.y, c.x) for c in clicks]))
+        started = time.perf_counter()
+        mask = answer(clicks, mask if ious else None)
+        seconds.append(time.perf_counter() - started)
+        if mask.shape != sample.truth.shape:
+            raise ValueError(f"the model answered {mask.shape} to a photo of {sample.truth.shape}")
+        ious.append(click_iou(sample.truth, mask))
+        if stop_at is not None and ious[-1] >= stop_at:
+            break
+    return tuple(clicks), tuple(ious), tuple(seconds)
+
+
+def run_clicks(
+    prepare: Opener,
+    samples: Iterable[ClickSample],
+    max_clicks: int = 20,
+    stop_at: float | None = None,
+    rule: ClickRule = next_click,
+) -> Iterator[ClickRun]:
+    """The click loop over samples, one at a time; a photo is prepared once for all its consecutive objects."""
+    current: Image | None = None
+    answer: Answer | None = None
+    spent = 0.0
+    for sample in samples:
+        if sample.image is not current or answer is None:
+            started = time.perf_counter()
+            answer = prepare(sample.image)
+            spent = time.perf_counter() - started
+            current = sample.image
+        clicks, ious, seconds = click_loop(sample, answer, max_clicks, stop_at, rule)
+        yield ClickRun(sample.image.name, sample.target, clicks, ious, seconds, spent)
