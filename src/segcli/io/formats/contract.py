@@ -7,14 +7,15 @@ its photos finish one by one, on several machines, and survive a `kill -9` in be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any, Literal, Protocol
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from segcli.core.ask import Ask
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
+from segcli.core.rle import Rle
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Options:
     background: tuple[int, int, int] | None = None  # cutout: flatten onto this colour
     image_type: Literal["png", "webp"] = "png"  # cutout
     coco_images: dict[str, int] = field(default_factory=dict)  # file name -> image id, from --coco-images
+    coco_categories: dict[str, int] = field(default_factory=dict)  # class name -> category id, from the same file
     categories: tuple[str, ...] = ()  # class list known in advance, fixes category ids
 
 
@@ -54,6 +56,24 @@ class Rendered:
     label: str | None = None
 
 
+@dataclass(frozen=True)
+class Annotation:
+    """One mask as a file holds it. A photo that a file lists without any mask is one Annotation with `rle` None.
+
+    relative: the photo's name as the file has it, or the file's own name without its suffix.
+    id, label, score: None where the format can't hold them or the file doesn't.
+    exact: False where the file holds outlines, so that the mask is theirs only up to a border pixel.
+    """
+
+    relative: PurePosixPath
+    size: tuple[int, int]
+    rle: Rle | None
+    id: int | None = None
+    label: str | None = None
+    score: float | None = None
+    exact: bool = True
+
+
 class Format(Protocol):
     """A mask format. Modules offer one instance each, listed in `segcli.io.formats.FORMATS`."""
 
@@ -62,7 +82,7 @@ class Format(Protocol):
     run_file: str | None  # "instances.json" for formats that also write one file for the whole run
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
-        """The files of one answer; no target is a legal answer and still leaves a (blank) file where that has a sense."""
+        """The files of one answer; no target is a legal one and still leaves a (blank) file where that makes sense."""
         ...
 
     def fragment(self, answered: Answered, options: Options) -> Any:
@@ -71,4 +91,18 @@ class Format(Protocol):
 
     def assemble(self, fragments: Iterable[Any], options: Options) -> Iterator[bytes]:
         """The run file, streamed, from all fragments in plan order. Nothing is kept in memory twice."""
+        ...
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A format whose files can be read as well."""
+
+    def read(
+        self, path: Path, *, size: tuple[int, int] | None = None, categories: Sequence[str] = ()
+    ) -> Iterator[Annotation]:
+        """The masks of one file, one at a time. Raises ItemError when the file is not what it should be.
+
+        `size` (H, W) and `categories` are for formats whose files don't say them (`yolo`).
+        """
         ...

@@ -1,0 +1,216 @@
+"""From what the user typed (files, directories, globs, "-", lists of names) to the photos that are meant, in order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Literal
+
+from segcli.core.errors import StorageError, UsageError
+from segcli.io.images import SUFFIXES
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One photo to read.
+
+    relative: its path below the directory (or the fixed part of the glob) that was given, mirrored in the output;
+              the plain name of a file that was named itself; "stdin" for bytes on stdin.
+    source:   the file as it can be opened, or None when the bytes came on stdin (`data`).
+    """
+
+    relative: PurePosixPath
+    source: Path | None
+    data: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return STDIN if self.source is None else str(self.source)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The photos, and how many other files the directories held."""
+
+    inputs: tuple[Input, ...]
+    skipped: int = 0
+
+
+def expand(
+    arguments: Sequence[str],
+    *,
+    recursive: bool = False,
+    files_from: str | None = None,
+    null: bool = False,
+    exclude: Path | None = None,
+    stdin: BinaryIO | None = None,
+) -> Found:
+    """Every photo that the arguments mean, in the order typed, in natural order within a directory or a glob.
+
+    A directory gives its own photos (by suffix), with `recursive` those below it too; hidden files, and everything
+    in `exclude` (the output directory), are left out. A glob that the shell left alone is expanded. "-" is the bytes
+    of one photo. `files_from` names a file (or "-") with one name a line, or NUL-separated names with `null`; these
+    keep the path they are listed with. A file that is named but missing still yields an Input, which fails when it
+    is read. `stdin` defaults to the process's own.
+
+    Raises UsageError (nothing given, stdin used twice, two photos with one output name) and StorageError (everything
+    that was named is missing, a directory that can't be read or holds no photos, an unreadable list).
+    """
+    if not arguments and files_from is None:
+        raise UsageError("no photos given: name files or directories, - for stdin, or --files-from FILE")
+    if [*arguments, files_from].count(STDIN) > 1:
+        raise UsageError("stdin is named twice: - can be given once, as a photo or as --files-from")
+    skipped = 0
+    inputs: list[Input] = []
+    excluded = _identity(exclude) if exclude is not None else None
+    for argument in arguments:
+        if argument == STDIN:
+            inputs.append(Input(PurePosixPath("stdin"), None, (stdin or sys.stdin.buffer).read()))
+        elif not argument:
+            raise UsageError("an empty name was given as a photo")
+        elif Path(argument).is_dir():
+            photos, others = _directory(Path(argument), recursive=recursive, excluded=excluded)
+            inputs += photos
+            skipped += others
+        elif glob.has_magic(argument) and not os.path.lexists(argument):
+            inputs += _glob(argument, excluded)
+        else:
+            inputs.append(Input(PurePosixPath(Path(argument).name or argument), Path(argument)))
+    if files_from is not None:
+        inputs += [_listed(name) for name in read_names(files_from, null=null, stdin=stdin)]
+        if not inputs:
+            raise StorageError(f"{files_from}: the list names no files")
+    inputs = _without_repeats(inputs)
+    missing = [i for i in inputs if i.source is not None and not os.path.lexists(i.source)]
+    if inputs and len(missing) == len(inputs):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise StorageError(f"{missing[0].name}: no such file or directory{more}")
+    refuse_collisions((i.name, str(i.relative)) for i in inputs)
+    return Found(tuple(inputs), skipped)
+
+
+def read_names(source: str, *, null: bool = False, stdin: BinaryIO | None = None) -> list[str]:
+    """The names in a list file ("-" is stdin): a line each, or NUL-separated with `null`. Raises StorageError."""
+    try:
+        data = (stdin or sys.stdin.buffer).read() if source == STDIN else Path(source).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StorageError(f"{source}: the list of files can't be read: {reason.lower()}") from None
+    parts = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(part) for part in parts if part]
+
+
+def refuse_collisions(named: Iterable[tuple[str, str]]) -> None:
+    """Raise UsageError when two inputs (input name, output name) would be written to one output."""
+    owner: dict[str, str] = {}
+    for name, output in named:
+        other = owner.setdefault(output, name)
+        if other != name:
+            raise UsageError(
+                f"{other} and {name} would both be written as {output}: run them apart, "
+                f"or give the directory above them with -r, which mirrors its tree"
+            )
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key by which img2 comes before img10."""
+    parts = re.split(r"([0-9]+)", text)
+    key = tuple((1, int(part), part) if n % 2 else (0, 0, part.casefold()) for n, part in enumerate(parts))
+    return (*key, (0, 0, text))  # names that differ in case only still have one order
+
+
+def _path_key(path: PurePosixPath) -> tuple[tuple[tuple[int, int, str], ...], ...]:
+    return tuple(natural_key(part) for part in path.parts)
+
+
+def _directory(root: Path, *, recursive: bool, excluded: tuple[int, int] | None) -> tuple[list[Input], int]:
+    found: list[Input] = []
+    others = below = 0
+    for path, kind in _walk(root, recursive=recursive, excluded=excluded, above=()):
+        if kind == "directory":
+            below += 1
+        elif kind == "closed" or path.suffix.lower() in SUFFIXES:  # a closed directory is an item that will fail
+            found.append(Input(PurePosixPath(*path.relative_to(root).parts), path))
+        else:
+            others += 1
+    if not found:
+        hint = "; type -r to look in the directories below it" if below and not recursive else ""
+        raise StorageError(f"{root}: no photos in it ({others} other files){hint}")
+    return sorted(found, key=lambda i: _path_key(i.relative)), others
+
+
+def _walk(
+    directory: Path, *, recursive: bool, excluded: tuple[int, int] | None, above: tuple[tuple[int, int] | None, ...]
+) -> Iterator[tuple[Path, Literal["file", "directory", "closed"]]]:
+    """Every visible entry with its kind. `above` are the directories being walked, so that loops of links end."""
+    try:
+        with os.scandir(directory) as scan:
+            entries = [(entry.name, entry.is_dir()) for entry in scan if not entry.name.startswith(".")]
+    except OSError as error:
+        if above:
+            yield directory, "closed"
+            return
+        raise StorageError(f"{directory}: can't be read: {(error.strerror or str(error)).lower()}") from None
+    here = _identity(directory)
+    for name, is_directory in entries:
+        path = directory / name
+        if not is_directory:
+            yield path, "file"
+            continue
+        identity = _identity(path)
+        if identity in (excluded, here, *above):
+            continue
+        yield path, "directory"
+        if recursive:
+            yield from _walk(path, recursive=True, excluded=excluded, above=(*above, here))
+
+
+def _glob(pattern: str, excluded: tuple[int, int] | None) -> list[Input]:
+    """What the pattern matches, mirrored below its fixed part; the pattern itself as a missing file when nothing."""
+    fixed = Path()
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed /= part
+    found = []
+    for match in glob.glob(pattern, recursive=True):  # noqa: PTH207 - keeps the path as the user typed it
+        path = Path(match)
+        if path.is_dir() or (excluded is not None and any(_identity(p) == excluded for p in path.parents)):
+            continue
+        found.append(Input(PurePosixPath(*path.relative_to(fixed).parts), path))
+    return sorted(found, key=lambda i: _path_key(i.relative)) or [
+        Input(PurePosixPath(Path(pattern).name), Path(pattern))
+    ]
+
+
+def _listed(name: str) -> Input:
+    """A name from a list: it keeps its path when that stays below the current directory."""
+    path = Path(name)
+    inside = not path.is_absolute() and ".." not in path.parts and path.parts
+    return Input(PurePosixPath(*path.parts) if inside else PurePosixPath(path.name or name), path)
+
+
+def _without_repeats(inputs: Iterable[Input]) -> list[Input]:
+    """The same file named twice under one output name is one photo."""
+    kept: dict[tuple[str, str], Input] = {}
+    for one in inputs:
+        real = STDIN if one.source is None else os.path.realpath(one.source)
+        kept.setdefault((str(one.relative), real), one)
+    return list(kept.values())
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode, which name a directory whatever links lead to it; None when it does not exist."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
