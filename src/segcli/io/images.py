@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import struct
@@ -28,7 +29,7 @@ SUFFIXES = frozenset(
 )
 """What counts as a photo in a directory; a file that is named itself is read whatever its suffix."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "AVIF")
 MAX_PIXELS = 256_000_000
 MAX_PIXELS_VARIABLE = "SEG_MAX_PIXELS"
 
@@ -209,7 +210,7 @@ def _read_values(source: Path | bytes, name: str) -> tuple[NDArray[Any], bool]:
 def _opened(data: bytes, name: str, max_pixels: int | None) -> PIL.Image.Image:
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
         raise ItemError(f"{name}: HEIC is not read: save it as JPEG or PNG first")
-    picture = PIL.Image.open(BytesIO(data), formats=FORMATS)
+    picture = PIL.Image.open(BytesIO(data), formats=_formats())
     width, height = picture.size
     limit = pixel_limit() if max_pixels is None else max_pixels
     if width < 1 or height < 1:
@@ -220,6 +221,13 @@ def _opened(data: bytes, name: str, max_pixels: int | None) -> PIL.Image.Image:
             f"if you trust the file, set {MAX_PIXELS_VARIABLE}={width * height}"
         )
     return picture
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Those of FORMATS that this build of Pillow has. No others, so that a photo can't wake a rarely tested parser."""
+    PIL.Image.init()
+    return [name for name in FORMATS if name in PIL.Image.OPEN]
 
 
 def pixel_limit() -> int:
