@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from segcli.core.ask import Ask
 from segcli.io.formats.contract import Options
+
+Rounds = tuple[Ask, ...]
+"""One object asked for in one or more rounds: each round's best mask is the next round's `previous`."""
+
+Asks = Callable[[tuple[int, int]], Sequence[Ask | Rounds]]
+"""From a photo's size (H, W) to its asks: how prompts in fractions, or mask files to be checked, enter a plan."""
 
 
 @dataclass(frozen=True)
@@ -16,23 +26,44 @@ class Item:
 
     source:   a file, or None for image bytes on stdin (`data`).
     relative: path below the directory that was given, mirrored in the output; a plain name for single files.
-    asks:     functions of the photo's size are resolved by `Item.asks` being given in pixels or fractions upstream.
+    asks:     the asks themselves (an inner tuple is one object asked in rounds), or a function from the photo's size
+              to them; such a function raises UsageError when a prompt does not fit the photo.
+    asked:    a stable text that says what a function of `asks` will ask (its prompt line); needed with a function,
+              because the journal compares what was asked.
+    name:     what messages and records call the photo; the source as the user gave it.
     """
 
     relative: PurePosixPath
     source: Path | None
-    asks: tuple[Ask, ...]
+    asks: tuple[Ask | Rounds, ...] | Asks
     data: bytes | None = None
+    asked: str = ""
+
+    def __post_init__(self) -> None:
+        if callable(self.asks) and not self.asked:
+            raise ValueError("asks that are a function need `asked`, a text that names them")
+        if (self.source is None) == (self.data is None):
+            raise ValueError("an item is a file or bytes")
 
     @property
     def key(self) -> str:
         """Stable name of the item: sharding and the journal go by it."""
         return str(self.relative)
 
+    @property
+    def name(self) -> str:
+        """What messages and records call the photo."""
+        return "-" if self.source is None else str(self.source)
+
+    def rounds(self, size: tuple[int, int]) -> list[Rounds]:
+        """The asks for a photo of that size (H, W), each as its rounds."""
+        asks = self.asks(size) if callable(self.asks) else self.asks
+        return [(ask,) if isinstance(ask, Ask) else ask for ask in asks]
+
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go. `template` is relative to `directory`; None uses the formats' default names."""
+    """Where results go. `template` is relative to `directory`; None uses the default names (see `names`)."""
 
     directory: Path | None  # None: stdout
     template: str | None = None
@@ -42,10 +73,34 @@ class Output:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run. `fingerprint` names everything that decides the bytes of the results (verb, model revision,
-    options, seed); an existing output is skipped when its journal entry carries the same one."""
+    """A whole run, the same one for every shard of it.
+
+    fingerprint: names what decides the results besides the asks and the output, which the pipeline adds itself:
+                 verb, model revision, seed, dtype, … (see `fingerprint`). An existing output is skipped when its
+                 journal entry carries the same one.
+    model:       the model's name, as records show it.
+    """
 
     items: Sequence[Item]
     output: Output
     fingerprint: str
     model: str
+
+    @cached_property
+    def run_fingerprint(self) -> str:
+        """The fingerprint with the output's template, formats and options in it."""
+        output = self.output
+        return fingerprint(
+            run=self.fingerprint, template=output.template, formats=output.formats, options=asdict(output.options)
+        )
+
+    def item_fingerprint(self, item: Item) -> str:
+        """The run's fingerprint with what is asked of one photo in it."""
+        asked = item.asked if callable(item.asks) else repr(item.asks)
+        return fingerprint(run=self.run_fingerprint, asked=asked)
+
+
+def fingerprint(**parts: Any) -> str:
+    """A short hash of plain values by name; equal values give equal hashes on every machine."""
+    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]

@@ -1,0 +1,297 @@
+"""The journal of an output directory: what is done, so that a stopped run goes on where it was.
+
+`.seg-journal.jsonl` (`.seg-journal-2-of-8.jsonl` for a shard) is only appended to while a run lasts. A line is one of
+
+    {"begin": key, "fingerprint": …, "files": [path, …]}              before an item's files get their names
+    {"done": key, "fingerprint": …, "input": …, "files": [[path, bytes, sha256], …], "seconds": …, …}    after it
+    {"failed": key, "fingerprint": …, "error": …, "code": …}          tried again by the next run
+    {"run": path, "fingerprint": …, "files": [[path, bytes, sha256]]}   a file for the whole run was put together
+
+Paths are relative to the directory. What survives what:
+- The process dies (`kill -9`) at any moment: files are complete or absent, for they are written under another name and
+  renamed; a half-written last line is cut off by the next run; a `begin` without its `done` tells that run which files
+  it may replace; temporary files of dead processes are removed when a journal is opened.
+- The power fails: a `begin` is on the disk (fsync) before its files get their names, and files are before their `done`
+  is written. A `done` may be lost, and its item is then done again; a `done` that is there never lies.
+
+When a run ends by itself the journal is rewritten in the plan's order, without what later lines have replaced: two runs
+that did the same work leave the same journal, apart from `seconds`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from segcli.core.errors import StorageError
+from segcli.io import atomic
+from segcli.pipeline.identity import Identity
+from segcli.pipeline.lock import Lock
+from segcli.pipeline.shard import Shard
+
+Wrote = tuple[str, int, str]
+"""A file that was written: path relative to the directory, bytes, sha256."""
+
+_Pair = tuple[str, str]
+"""An item's key and the fingerprint with which it was done."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A `done` line: which files answer the item `key`, made from which input, and what the run's end needs of it."""
+
+    key: str
+    fingerprint: str
+    input: Identity
+    files: tuple[Wrote, ...]
+    seconds: float
+    formats: tuple[str, ...]
+    fragments: dict[str, list[Any]]
+    records: list[dict[str, Any]] | None = None
+
+    def line(self) -> dict[str, Any]:
+        """The entry as its line of the journal."""
+        line = {
+            "done": self.key,
+            "fingerprint": self.fingerprint,
+            "input": self.input.line(),
+            "files": [list(file) for file in self.files],
+            "formats": list(self.formats),
+            "fragments": self.fragments,
+            "seconds": self.seconds,
+        }
+        return line if self.records is None else {**line, "records": self.records}
+
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> Entry:
+        """The entry of a `done` line."""
+        return cls(
+            key=line["done"],
+            fingerprint=line["fingerprint"],
+            input=Identity(**line["input"]),
+            files=tuple((path, size, sha256) for path, size, sha256 in line["files"]),
+            seconds=line["seconds"],
+            formats=tuple(line["formats"]),
+            fragments=line["fragments"],
+            records=line.get("records"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a line lies, so that entries need no memory of their own. `own`: in this process's own journal."""
+
+    own: bool
+    file: int
+    offset: int
+    length: int
+
+
+class Journal:
+    """The journals of one output directory: reads all of them, appends to the one of its own shard.
+
+    Opening makes the directory, takes the lock and removes what dead processes left; `readonly` does none of it and
+    serves only to look. Raises StorageError when another process has it, or when the
+    directory or a journal can't be read or written. Methods may be called from several threads.
+    """
+
+    def __init__(self, directory: Path, shard: Shard | None = None, *, readonly: bool = False) -> None:
+        self.directory = directory
+        self._mutex = threading.Lock()
+        self._readers: list[int] = []
+        self._writer = -1
+        self._own = directory / f".seg-journal{shard.suffix if shard else ''}.jsonl"
+        self._lock: Lock | None = None
+        self._end = 0
+        try:
+            if not readonly:
+                self._open(shard)
+            self.refresh()
+        except OSError as error:
+            self.close()
+            raise _unusable(self._own, error) from error
+
+    def _open(self, shard: Shard | None) -> None:
+        atomic.make_directory(self.directory)
+        self._lock = Lock(self.directory, shard)
+        atomic.sweep(self.directory)
+        self._writer = atomic.os_open(self._own, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        _cut_torn_line(self._writer)
+        self._end = os.fstat(self._writer).st_size
+
+    def refresh(self) -> None:
+        """Read all journals of the directory again (other shards may have gone on)."""
+        with self._mutex:
+            self._close_readers()
+            self._done: dict[_Pair, _Place] = {}
+            self._failed: dict[_Pair, bytes] = {}
+            self._of_key: dict[str, list[str]] = {}
+            self._owner: dict[str, _Pair] = {}
+            self._begun: dict[str, str] = {}
+            self._run_files: dict[str, tuple[str, bytes]] = {}
+            self.damaged = 0
+            others = sorted(path for path in self.directory.glob(".seg-journal*.jsonl") if path != self._own)
+            for path in (self._own, *others) if self._own.exists() else others:
+                self._readers.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                with os.fdopen(os.dup(self._readers[-1]), "rb") as lines:
+                    offset = 0
+                    for raw in lines:
+                        if raw.endswith(b"\n"):  # else another shard is just writing it
+                            self._take(raw, _Place(path == self._own, len(self._readers) - 1, offset, len(raw)))
+                        offset += len(raw)
+
+    def find(self, key: str, fingerprint: str) -> Entry | None:
+        """The entry of an item that was done with this fingerprint and whose files were not replaced since."""
+        with self._mutex:
+            place = self._done.get((key, fingerprint))
+            if place is None:
+                return None
+            entry = Entry.of(json.loads(self._raw(place)))
+            owned = all(self._owner.get(path) == (key, fingerprint) for path, _, _ in entry.files)
+        return entry if owned else None
+
+    def others(self, key: str, fingerprint: str) -> Iterator[Entry]:
+        """The entries of the same item with any other fingerprint."""
+        for other in list(self._of_key.get(key, ())):
+            if other != fingerprint and (entry := self.find(key, other)) is not None:
+                yield entry
+
+    def settled(self, key: str, fingerprint: str) -> bool:
+        """True when the item is done, or failed when it was last tried."""
+        return (key, fingerprint) in self._done or (key, fingerprint) in self._failed
+
+    def began(self, path: str, fingerprint: str) -> bool:
+        """True when a run with this fingerprint was about to write that file and did not live to say that it did."""
+        return self._begun.get(path) == fingerprint
+
+    def run_file(self, path: str) -> str | None:
+        """The fingerprint with which a file for the whole run was written, or None."""
+        found = self._run_files.get(path)
+        return found[0] if found else None
+
+    def done_keys(self, fingerprint_of: Mapping[str, str]) -> Iterator[str]:
+        """Keys of entries whose item is not among these."""
+        return (key for key, _ in self._done if key not in fingerprint_of)
+
+    def write_begin(self, key: str, fingerprint: str, files: Sequence[str]) -> None:
+        """Say that these files are about to be written; on the disk when this returns."""
+        self._append({"begin": key, "fingerprint": fingerprint, "files": list(files)}, sync=True)
+
+    def write_done(self, entry: Entry) -> None:
+        """Say that an item is done."""
+        self._append(entry.line())
+
+    def write_failed(self, key: str, fingerprint: str, error: str, code: int) -> None:
+        """Say that an item failed."""
+        self._append({"failed": key, "fingerprint": fingerprint, "error": error, "code": code})
+
+    def write_run(self, wrote: Wrote, fingerprint: str) -> None:
+        """Say that a file for the whole run was written."""
+        self._append({"run": wrote[0], "fingerprint": fingerprint, "files": [list(wrote)]})
+
+    def rewrite(self, order: Mapping[_Pair, int]) -> None:
+        """Put the own journal into the order given, leave out what later lines replaced, and close it."""
+        with self._mutex:
+            own = [pair for pair, place in self._done.items() if place.own]
+            own = [pair for pair in own if self._whole(pair)]
+            own.sort(key=lambda pair: order.get(pair, len(order)))
+            failed = sorted(self._failed, key=lambda pair: order.get(pair, len(order)))
+            rest = [self._failed[pair] for pair in failed] + [raw for _, raw in sorted(self._run_files.values())]
+            atomic.write(self._own, chain((self._raw(self._done[pair]) for pair in own), rest))
+        self.close()
+
+    def close(self) -> None:
+        """Put everything on the disk and give the directory free. May be called twice."""
+        if self._writer >= 0:
+            with suppress(OSError):  # the error that ended the run must not be hidden by one of its clean-up
+                atomic.os_fsync(self._writer)
+            os.close(self._writer)
+            self._writer = -1
+        self._close_readers()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _close_readers(self) -> None:
+        for reader in self._readers:
+            os.close(reader)
+        self._readers = []
+
+    def _raw(self, place: _Place) -> bytes:
+        return os.pread(self._readers[place.file], place.length, place.offset)
+
+    def _whole(self, pair: _Pair) -> bool:
+        files = json.loads(self._raw(self._done[pair]))["files"]
+        return all(self._owner.get(path) == pair for path, _, _ in files)
+
+    def _append(self, line: dict[str, Any], *, sync: bool = False) -> None:
+        raw = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+        with self._mutex:
+            try:
+                written = atomic.os_write(self._writer, raw)
+                while written < len(raw):  # a nearly full disk takes a part
+                    written += atomic.os_write(self._writer, raw[written:])
+                if sync:
+                    atomic.os_fsync(self._writer)
+            except OSError as error:
+                with suppress(OSError):  # works on a full disk; if not, the next run cuts the torn line off
+                    os.ftruncate(self._writer, self._end)
+                raise _unusable(self._own, error) from error
+            place = _Place(True, 0, self._end, len(raw))
+            self._end += len(raw)
+            self._take(raw, place)
+
+    def _take(self, raw: bytes, place: _Place) -> None:
+        """Let one line change what is known; a damaged one is counted and its item done again."""
+        try:
+            line = json.loads(raw)
+            pair = (line.get("begin") or line.get("done") or line.get("failed") or line["run"], line["fingerprint"])
+            paths = [file if isinstance(file, str) else file[0] for file in line.get("files", ())]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.damaged += 1
+            return
+        for path in paths:
+            self._begun.pop(path, None)
+        if "begin" in line:
+            for path in paths:
+                self._owner.pop(path, None)
+                if place.own:
+                    self._begun[path] = pair[1]
+        elif "done" in line:
+            self._failed.pop(pair, None)
+            self._done.pop(pair, None)  # so that the latest comes last
+            self._done[pair] = place
+            self._owner.update(dict.fromkeys(paths, pair))
+            if pair[1] not in (known := self._of_key.setdefault(pair[0], [])):
+                known.append(pair[1])
+        elif "failed" in line:
+            self._done.pop(pair, None)
+            self._failed[pair] = raw if place.own else b""
+        else:
+            self._run_files[pair[0]] = (pair[1], raw if place.own else b"")
+
+
+def _cut_torn_line(descriptor: int) -> None:
+    """Cut off what follows the last newline: the line that was being written when the process died."""
+    end = os.fstat(descriptor).st_size
+    position = end
+    while position > 0:
+        start = max(0, position - 65536)
+        block = os.pread(descriptor, position - start, start)
+        if (newline := block.rfind(b"\n")) >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    if position < end:
+        os.ftruncate(descriptor, position)
+
+
+def _unusable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path}: can't be written: {atomic.describe(error)}: mend that, or give another -o")

@@ -1,0 +1,174 @@
+"""What is done to one item: read it, have it answered, write its files. Reading and writing run in threads."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segcli.core import geometry
+from segcli.core.ask import Ask
+from segcli.core.errors import DeviceError, UsageError
+from segcli.core.image import Image
+from segcli.core.prediction import Prediction
+from segcli.io import atomic, images, stream
+from segcli.io.formats.contract import Answered, Format, Rendered
+from segcli.models.api import Encoded, Promptable
+from segcli.pipeline import identity
+from segcli.pipeline.journal import Entry, Wrote
+from segcli.pipeline.names import Names
+from segcli.pipeline.plan import Item, Plan, Rounds
+from segcli.pipeline.resume import Existing
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An item that was read: its pixels, its asks in pixels of it, and what it was read from."""
+
+    item: Item
+    image: Image
+    rounds: list[Rounds]
+    identity: identity.Identity
+    seconds: float
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of decoded pixels held."""
+        alpha = 0 if self.image.alpha is None else self.image.alpha.nbytes
+        return self.image.pixels.nbytes + alpha
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A photo with one (last round's) ask and its prediction for each object asked for."""
+
+    photo: Photo
+    asks: list[Ask]
+    predictions: list[Prediction]
+    seconds: float
+
+
+def read(item: Item, max_side: int | None) -> Photo:
+    """Read and decode an item. Raises ItemError (the file), UsageError (a prompt that does not fit it)."""
+    start = time.perf_counter()
+    if item.source is None:
+        data = item.data or b""
+        source = identity.of_bytes(data)
+    else:
+        data, source = identity.read(item.source, item.name)
+    image = images.read_image(data, item.name, max_side)
+    rounds = [
+        tuple(geometry.resolve(ask, image.size, item.name, UsageError) for ask in asks)
+        for asks in item.rounds(image.size)
+    ]
+    if not rounds:
+        raise UsageError(f"{item.name}: nothing is asked about it")
+    return Photo(item, image, rounds, source, time.perf_counter() - start)
+
+
+def answer(model: Promptable, encoded: Encoded, rounds: Sequence[Rounds]) -> tuple[list[Ask], list[Prediction]]:
+    """Answer all asks of one photo, round by round; the last round's asks and predictions are the result.
+
+    When memory runs out the asks are put in smaller groups, down to one at a time. Raises what `decode` raises.
+    """
+    asks = [objects[0] for objects in rounds]
+    predictions = decode(model, encoded, asks)
+    for number in range(1, max(len(objects) for objects in rounds)):
+        later = [index for index, objects in enumerate(rounds) if len(objects) > number]
+        for index in later:
+            asks[index] = remember(rounds[index][number], predictions[index])
+        for index, prediction in zip(later, decode(model, encoded, [asks[i] for i in later]), strict=True):
+            predictions[index] = prediction
+    return asks, predictions
+
+
+def remember(ask: Ask, before: Prediction) -> Ask:
+    """The ask with the best mask of the round before as its memory, unless it brings its own."""
+    if ask.previous is not None or not len(before):
+        return ask
+    best = max(range(len(before)), key=lambda index: before.scores[index])
+    return replace(ask, previous=before.masks[best])
+
+
+def decode(model: Promptable, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
+    """`model.decode`, in halves where the device has no memory for all asks at once."""
+    try:
+        return model.decode(encoded, asks)
+    except DeviceError:
+        if len(asks) < 2:
+            raise
+    half = len(asks) // 2
+    return decode(model, encoded, asks[:half]) + decode(model, encoded, asks[half:])
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Turns answers into files, or into bytes for stdout when the plan has no directory."""
+
+    plan: Plan
+    formats: Mapping[str, Format]
+    names: Names
+    existing: Existing | None
+    wants_records: bool
+
+    def write(self, answers: Answers) -> tuple[Entry, list[Rendered]]:
+        """Render and write one item's files; returns its entry, and what is for stdout.
+
+        Raises ItemError (a name is taken), StorageError (no space, no permission).
+        """
+        start = time.perf_counter()
+        photo, output = answers.photo, self.plan.output
+        answered = [
+            Answered(photo.image, ask, prediction, photo.item.relative, self.plan.model)
+            for ask, prediction in zip(answers.asks, answers.predictions, strict=True)
+        ]
+        rendered = [
+            [file for kind in output.formats for file in self.formats[kind].render(one, output.options)]
+            for one in answered
+        ]
+        fragments = {
+            kind: [self.formats[kind].fragment(one, output.options) for one in answered]
+            for kind in output.formats
+            if self.formats[kind].run_file is not None
+        }
+        fingerprint, name = self.plan.item_fingerprint(photo.item), photo.item.name
+        wrote: list[list[Wrote]] = [[] for _ in answered]
+        if self.existing is not None:
+            paths = self.names.of(photo.item, answers.asks, rendered)
+            self.existing.begin(photo.item, photo.identity, fingerprint, [path for row in paths for path in row])
+            wrote = [
+                [put(self.existing.directory, path, file.data) for path, file in zip(row, files, strict=True)]
+                for row, files in zip(paths, rendered, strict=True)
+            ]
+        seconds = round(photo.seconds + answers.seconds + time.perf_counter() - start, 6)
+        entry = Entry(
+            key=photo.item.key,
+            fingerprint=fingerprint,
+            input=photo.identity,
+            files=tuple(file for files in wrote for file in files),
+            seconds=seconds,
+            formats=output.formats,
+            fragments=fragments,
+            records=[
+                stream.record(
+                    name, one.ask, one.prediction, one.model, files=[path for path, *_ in row], seconds=seconds
+                )
+                for one, row in zip(answered, wrote, strict=True)
+            ]
+            if self.wants_records
+            else None,
+        )
+        if self.existing is not None:
+            self.existing.journal.write_done(entry)
+            return entry, []
+        return entry, [file for files in rendered for file in files]
+
+
+def put(directory: Path, path: str, data: bytes) -> Wrote:
+    """Write one file at once or not at all. Raises StorageError or ItemError."""
+    target = directory / path
+    atomic.make_directory(target.parent)
+    atomic.write(target, data)
+    return path, len(data), hashlib.sha256(data).hexdigest()
