@@ -1,0 +1,1 @@
+"""Runners for the kinds of SEEM goldens."""
