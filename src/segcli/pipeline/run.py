@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from segcli.core.errors import SegError, UsageError
 from segcli.io import atomic, stream
+from segcli.io.formats import get_format
 from segcli.io.formats.contract import Format, Rendered
 from segcli.models.api import Promptable
 from segcli.pipeline.engine import Engine, Failed, Finished, Outcome, Skipped
@@ -79,7 +80,7 @@ def run(
     """
     events = events or Events()
     keys = _check_keys(plan)
-    formats = formats or _all_formats()
+    formats = formats or {name: get_format(name) for name in plan.output.formats}
     names = Names(plan.items, plan.output)
     summary = Summary()
     start = time.monotonic()
@@ -128,12 +129,6 @@ def _check_keys(plan: Plan) -> dict[str, str]:
         if (first := found.setdefault(item.key, item)) is not item:
             raise UsageError(f"{first.name} and {item.name} would have the same output: mask them in two runs")
     return {item.key: plan.item_fingerprint(item) for item in plan.items}
-
-
-def _all_formats() -> Mapping[str, Format]:
-    from segcli.io.formats import FORMATS
-
-    return FORMATS
 
 
 def _told(
