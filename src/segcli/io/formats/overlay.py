@@ -1,0 +1,116 @@
+"""`overlay`: the photo with its masks in colour, outlined and named. To look at, not to measure."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+from numpy.typing import NDArray
+
+from segcli.core.colors import Color, overlay_color
+from segcli.core.prediction import Prediction
+from segcli.io.formats.base import PerPhoto
+from segcli.io.formats.contract import Answered, Options, Rendered
+
+_TINT = 0.45
+_MOST_TAGS = 60  # more would hide the photo
+
+
+class Overlay(PerPhoto):
+    """A JPEG at full size, whatever the photo was."""
+
+    name = "overlay"
+    needs_photo = True
+
+    def render(self, answered: Answered, options: Options) -> list[Rendered]:
+        """One picture; the plain photo when there is no target."""
+        drawn = draw(answered.image.pixels, answered.prediction)
+        file = BytesIO()
+        profile = answered.image.icc or b""
+        PIL.Image.fromarray(drawn).save(file, "JPEG", quality=90, subsampling=0, icc_profile=profile)
+        return [Rendered(file.getvalue(), ".jpg", self.name)]
+
+
+def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3]: a copy of the photo with all masks on it, the first on top."""
+    canvas = pixels.copy()
+    line = max(1, round(max(canvas.shape[:2]) / 700))
+    tags: list[tuple[float, float, str, Color]] = []
+    for n in reversed(range(len(prediction))):
+        x, y, w, h = prediction.masks[n].bbox
+        if not w:
+            continue
+        color = overlay_color(n)
+        rim = 2 * line
+        left, top = max(x - rim, 0), max(y - rim, 0)
+        region = (slice(top, y + h + rim), slice(left, x + w + rim))
+        mask = prediction.dense(n)[region]
+        _tint(canvas[region], mask, color, line)
+        if text := _text(prediction, n):
+            column, row = _middle(mask)
+            tags.append((left + column, top + row, text, color))
+    if tags and len(tags) <= _MOST_TAGS:
+        canvas = _tagged(canvas, tags)
+    return canvas
+
+
+def _tint(part: NDArray[np.uint8], mask: NDArray[np.bool_], color: Color, line: int) -> None:
+    """Colour the inside in place, with a bright line inside the border and a dark one outside of it."""
+    from scipy import ndimage
+
+    window = 2 * line + 1
+    core = ndimage.minimum_filter(mask, window, mode="constant", cval=False)
+    around = ndimage.maximum_filter(mask, window, mode="constant", cval=False) & ~mask
+    levels = np.arange(256)
+    for channel, value in enumerate(color):
+        plane = part[..., channel]
+        tinted = np.round(levels * (1 - _TINT) + value * _TINT).astype(np.uint8)[plane]
+        np.copyto(plane, tinted, where=core)
+        np.copyto(plane, np.uint8(value), where=mask & ~core)
+        np.copyto(plane, plane // np.uint8(3), where=around)
+
+
+def _text(prediction: Prediction, n: int) -> str:
+    label = prediction.labels[n] or prediction.phrases[n]
+    if label is None:
+        return str(prediction.ids[n]) if len(prediction) > 1 else ""
+    return f"{prediction.ids[n]} {label}" if len(prediction) > 1 else label
+
+
+def _middle(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """The point x, y deepest inside a mask, to within a hundredth of its size."""
+    from scipy import ndimage
+
+    step = max(1, max(mask.shape) // 200)
+    small = np.pad(mask[::step, ::step], 1)
+    if not small.any():
+        rows, columns = np.nonzero(mask)
+        return float(columns[0]), float(rows[0])
+    depth = ndimage.distance_transform_edt(small)
+    row, column = np.unravel_index(int(np.argmax(depth)), small.shape)
+    return float((column - 1) * step), float((row - 1) * step)
+
+
+def _tagged(canvas: NDArray[np.uint8], tags: list[tuple[float, float, str, Color]]) -> NDArray[np.uint8]:
+    height, width = canvas.shape[:2]
+    picture = PIL.Image.fromarray(canvas)
+    pen = PIL.ImageDraw.Draw(picture)
+    size = max(11, round(max(height, width) / 55))
+    font = PIL.ImageFont.load_default(size)
+    edge = max(2, size // 5)
+    for x, y, text, color in tags:
+        short = text if len(text) <= 40 else text[:39] + "…"
+        left, top, right, bottom = pen.textbbox((0, 0), short, font=font)
+        w, h = right - left + 2 * edge, bottom - top + 2 * edge
+        x0 = min(max(x - w / 2, 0), max(width - w, 0))
+        y0 = min(max(y - h / 2, 0), max(height - h, 0))
+        pen.rounded_rectangle((x0, y0, x0 + w, y0 + h), radius=edge, fill=color)
+        dark = 299 * color[0] + 587 * color[1] + 114 * color[2] < 140_000
+        pen.text((x0 + edge - left, y0 + edge - top), short, font=font, fill=(255, 255, 255) if dark else (0, 0, 0))
+    return np.asarray(picture)
+
+
+FORMAT = Overlay()
