@@ -1,0 +1,275 @@
+"""The options that verbs share, grouped by what they concern, and what their words mean.
+
+Values are text as typed; `check` refuses what can't be meant before anything is read, without numpy.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segcli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from segcli.io.formats.contract import Options
+
+FORMATS = ("mask", "palette", "cutout", "overlay", "coco", "panoptic", "jsonl", "labelme", "yolo", "svg", "npz", "ora")
+"""The names of `segcli.io.formats.FORMATS` (a test holds them equal), which would bring numpy along."""
+
+DEFAULT_MODEL = "seem-nano"
+DEFAULT_OUTPUT = "seg-out"
+
+_COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128), "green": (0, 177, 64)}
+_IMAGE_SUFFIXES = (".png", ".webp", ".svg", ".json", ".jsonl", ".txt", ".npz", ".ora")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which photos."""
+
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGES", help="Photos, directories, globs, or - for the bytes of one photo on stdin."),
+    ] = field(default_factory=list)
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look in the directories below a directory too.")
+    ] = False
+    files_from: Annotated[
+        str | None, typer.Option("--files-from", metavar="FILE|-", help="Read names of photos from a list, one a line.")
+    ] = None
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="The names of --files-from end in NUL, as find -print0 writes them.")
+    ] = False
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Do only part I of N, for array jobs.")
+    ] = None
+
+    def check(self) -> None:
+        """Refuse options that make no sense together. Raises UsageError."""
+        if self.null and self.files_from is None:
+            raise UsageError("-0 is for --files-from only; add --files-from FILE or take -0 away")
+        if self.shard is not None:
+            from segcli.pipeline.shard import Shard
+
+            Shard.parse(self.shard)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where results go and how they look."""
+
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR|TEMPLATE|-",
+            help="A directory, a template with {stem} {name} {parent} {ask} {n} {label} {format}, or - for stdout.",
+        ),
+    ] = DEFAULT_OUTPUT
+    formats: Annotated[
+        list[str],
+        typer.Option(
+            "--format", "-f", metavar="NAME,…", help=f"Any of {', '.join(FORMATS)}. Repeatable.", show_default="mask"
+        ),
+    ] = field(default_factory=list)
+    union: Annotated[bool, typer.Option("--union", help="mask, cutout: one file for all masks together.")] = False
+    crop: Annotated[bool, typer.Option("--crop", help="cutout: tight around the mask.")] = False
+    margin: Annotated[
+        str, typer.Option("--margin", metavar="PIXELS", help="cutout with --crop: pixels kept on every side.")
+    ] = "0"
+    soft: Annotated[bool, typer.Option("--soft", help="mask, cutout: soft borders from the model's probabilities.")] = (
+        False
+    )
+    invert: Annotated[bool, typer.Option("--invert", help="mask, cutout: what is outside instead.")] = False
+    background: Annotated[
+        str | None,
+        typer.Option(
+            "--background", metavar="COLOUR", help="cutout: flatten onto #rrggbb, white, black, grey or green."
+        ),
+    ] = None
+    image_type: Annotated[
+        str, typer.Option("--image-type", metavar="png|webp", help="cutout: the files' type; WebP is smaller.")
+    ] = "png"
+    coco_images: Annotated[
+        str | None,
+        typer.Option("--coco-images", metavar="FILE", help="coco: a COCO JSON that gives each file name its image id."),
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace outputs that other options or prompts made.")] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would be done; read no weights and write nothing.")
+    ] = False
+
+    def check(self) -> None:
+        """Refuse words that mean nothing. Raises UsageError."""
+        names = self.names
+        if not self.output:
+            raise UsageError("-o is empty; type a directory, a template, or - for stdout")
+        number("--margin", self.margin, low=0)
+        colour(self.background)
+        if self.image_type not in ("png", "webp"):
+            raise UsageError(f"--image-type {self.image_type}: unknown; type png or webp")
+        if self.background is not None and "cutout" not in names:
+            raise UsageError("--background is for cut-outs; add -f cutout")
+        if (self.crop or self.margin != "0") and "cutout" not in names:
+            raise UsageError("--crop and --margin are for cut-outs; add -f cutout")
+        if self.margin != "0" and not self.crop:
+            raise UsageError("--margin goes with --crop; add --crop")
+        if self.coco_images is not None and "coco" not in names:
+            raise UsageError("--coco-images is for COCO files; add -f coco")
+        if self.to_stdout and len(names) > 1:
+            raise UsageError(f"-o - takes one format, not {len(names)}; give one -f, or a directory")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The formats asked for, each once, in the order typed; the mask if none. Raises UsageError."""
+        typed = [name.strip() for text in self.formats for name in text.split(",")]
+        for name in typed:
+            if name not in FORMATS:
+                raise UsageError(f"-f {name}: unknown format; choose from {', '.join(FORMATS)}")
+        return tuple(dict.fromkeys(typed)) or ("mask",)
+
+    @property
+    def to_stdout(self) -> bool:
+        """True for `-o -`."""
+        return self.output == "-"
+
+    @property
+    def place(self) -> tuple[Path | None, str | None]:
+        """The directory (None for stdout) and the template below it, if one was given.
+
+        The directory is what stands before the first part with a field in braces. A name that ends like a file
+        ("cat.png") and is no directory is a template without fields, for one photo.
+        """
+        if self.to_stdout:
+            return None, None
+        path = Path(self.output)
+        for index, part in enumerate(path.parts):
+            if "{" in part:
+                return Path(*path.parts[:index]), str(Path(*path.parts[index:]))
+        if path.suffix.lower() in _IMAGE_SUFFIXES and not path.is_dir() and not self.output.endswith("/"):
+            return path.parent, path.name
+        return path, None
+
+    def options(self) -> Options:
+        """The same for the format writers. Raises UsageError, or StorageError for an unreadable --coco-images."""
+        from segcli.io.formats.contract import Options
+
+        return Options(
+            union=self.union,
+            crop=self.crop,
+            margin=number("--margin", self.margin, low=0),
+            soft=self.soft,
+            invert=self.invert,
+            background=colour(self.background),
+            image_type="webp" if self.image_type == "webp" else "png",
+            coco_images=_coco_ids(self.coco_images) if self.coco_images is not None else {},
+        )
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Which checkpoint, where, and how exactly."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", metavar="NAME|FILE", help="A checkpoint of `seg models list`, or a .safetensors."
+        ),
+    ] = DEFAULT_MODEL
+    device: Annotated[
+        str, typer.Option("--device", metavar="auto|cuda[:N]|mps|cpu", help="Where it runs; obeyed or refused.")
+    ] = "auto"
+    dtype: Annotated[str, typer.Option("--dtype", metavar="auto|fp32|bf16|fp16", help="In which precision.")] = "auto"
+    seed: Annotated[str, typer.Option("--seed", metavar="N", help="For models that draw points at random.")] = "0"
+    threads: Annotated[
+        str | None, typer.Option("--threads", metavar="N", help="CPU threads; the machine's cores if left out.")
+    ] = None
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False
+    batch: Annotated[str, typer.Option("--batch", metavar="N", help="Photos encoded at once.")] = "4"
+    cache_mb: Annotated[
+        str, typer.Option("--cache-mb", metavar="MB", help="Memory for encoded photos in a live session.")
+    ] = "512"
+
+    def check(self) -> None:
+        """Refuse words and numbers that no machine could obey. Raises UsageError."""
+        from segcli.registry.device import check_words
+
+        check_words(self.device, self.dtype)
+        number("--seed", self.seed, low=0)
+        number("--batch", self.batch, low=1)
+        number("--cache-mb", self.cache_mb, low=0)
+        if self.threads is not None:
+            number("--threads", self.threads, low=1)
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What a person or a script hears, and when to give up."""
+
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first item that fails.")] = False
+    max_failures: Annotated[
+        str | None, typer.Option("--max-failures", metavar="N", help="Stop after N items have failed.")
+    ] = None
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line an item on stderr.")] = False
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON line an item on stdout, and a summary as the last line.")
+    ] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False
+
+    def check(self) -> None:
+        """Refuse contradictions. Raises UsageError."""
+        if self.quiet and self.verbose:
+            raise UsageError("-q and -v contradict each other; take one away")
+        if self.fail_fast and self.max_failures is not None:
+            raise UsageError("--fail-fast is --max-failures 1; give one of the two")
+        if self.max_failures is not None:
+            number("--max-failures", self.max_failures, low=1)
+
+    @property
+    def failures(self) -> int | None:
+        """After how many failed items a run stops, or None for never."""
+        if self.fail_fast:
+            return 1
+        return None if self.max_failures is None else number("--max-failures", self.max_failures, low=1)
+
+
+def number(option: str, text: str, *, low: int) -> int:
+    """A whole number of at least `low`. Raises UsageError."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text) or int(text) < low:
+        raise UsageError(
+            f"{option} {text}: is not a whole number from {low} on; type for example {option} {max(low, 1)}"
+        )
+    return int(text)
+
+
+def colour(text: str | None) -> tuple[int, int, int] | None:
+    """From #rrggbb, #rgb or a name. Raises UsageError."""
+    if text is None:
+        return None
+    if text.lower() in _COLOURS:
+        return _COLOURS[text.lower()]
+    digits = text.removeprefix("#")
+    if re.fullmatch(r"[0-9a-fA-F]{3}", digits):
+        digits = "".join(digit * 2 for digit in digits)
+    if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
+        raise UsageError(f"--background {text}: no colour; type #rrggbb or one of {', '.join(_COLOURS)}")
+    return int(digits[0:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)
+
+
+def _coco_ids(path: str) -> dict[str, int]:
+    """File name -> image id of a COCO JSON file. Raises UsageError."""
+    import json
+
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {str(image["file_name"]): int(image["id"]) for image in value["images"]}
+    except OSError as error:
+        raise UsageError(f"--coco-images {path}: can't be read: {(error.strerror or str(error)).lower()}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f'--coco-images {path}: needs "images" with "file_name" and "id", as COCO has them') from error

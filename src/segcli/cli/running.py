@@ -1,0 +1,131 @@
+"""From checked options to a run: what every verb that masks photos does after it has understood its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from segcli.cli.errors import warn
+from segcli.cli.options import Computing, Reading, Telling, Writing, number
+from segcli.core.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from segcli.io.inputs import Found
+    from segcli.models.api import Promptable
+    from segcli.pipeline.events import Summary
+    from segcli.pipeline.plan import Item
+    from segcli.registry.weights import Entry
+
+
+def photos(reading: Reading, writing: Writing) -> Found:
+    """The photos that were named. Raises UsageError and StorageError."""
+    from segcli.io.inputs import expand
+
+    directory, _ = writing.place
+    return expand(
+        reading.images,
+        recursive=reading.recursive,
+        files_from=reading.files_from,
+        null=reading.null,
+        exclude=directory,
+    )
+
+
+def open_lazily(entry: Entry, computing: Computing, telling: Telling) -> Callable[[], Promptable]:
+    """A function that opens the checkpoint when the run turns out to need it."""
+
+    def opened() -> Promptable:
+        from segcli.registry.load import open_model
+
+        return open_model(
+            computing.model,
+            device=computing.device,
+            dtype=computing.dtype,
+            seed=number("--seed", computing.seed, low=0),
+            threads=None if computing.threads is None else number("--threads", computing.threads, low=1),
+            offline=computing.offline,
+            say=(lambda line: None) if telling.quiet else _say,
+        )
+
+    return opened
+
+
+def run_items(
+    verb: str,
+    items: Sequence[Item],
+    entry: Entry,
+    reading: Reading,
+    writing: Writing,
+    computing: Computing,
+    telling: Telling,
+) -> NoReturn:
+    """Do the items and exit with the run's code. Raises SegError for what concerns the run as a whole."""
+    from segcli.cli.report import Report
+    from segcli.pipeline.plan import Output, Plan, fingerprint
+    from segcli.pipeline.run import How, run
+    from segcli.pipeline.shard import Shard
+
+    if telling.json and writing.to_stdout and not writing.dry_run:
+        raise UsageError("--json and -o - both write to stdout; give -o DIR, or take --json away")
+    directory, template = writing.place
+    plan = Plan(
+        items=items,
+        output=Output(directory, template, writing.names, writing.options()),
+        fingerprint=fingerprint(
+            verb=verb, model=entry.name, revision=_revision(entry, computing, writing), seed=computing.seed
+        ),
+        model=entry.name,
+    )
+    report = Report(
+        quiet=telling.quiet,
+        verbose=telling.verbose,
+        json=telling.json,
+        failures=writing.to_stdout and writing.names == ("jsonl",),
+        debug=telling.debug,
+    )
+    how = How(
+        batch=number("--batch", computing.batch, low=1),
+        max_failures=telling.failures,
+        force=writing.force,
+        shard=None if reading.shard is None else Shard.parse(reading.shard),
+        dry_run=writing.dry_run,
+    )
+    summary: Summary = run(plan, open_lazily(entry, computing, telling), how, report)
+    raise typer.Exit(summary.exit_code)
+
+
+def refuse_clashes(items: Sequence[Item], template: str | None) -> None:
+    """Raise UsageError when a template would call the files of two photos the same."""
+    if template is None or len(items) < 2:
+        return
+    from segcli.io.inputs import refuse_collisions
+
+    def named(photo: Item) -> str:
+        path = photo.relative
+        return template.format(stem=path.stem, name=path.name, parent=path.parent, ask="", n="", label="", format="")
+
+    try:
+        outputs = [(photo.name, named(photo)) for photo in items]
+    except (KeyError, IndexError, ValueError, AttributeError):
+        return  # an unknown field: the pipeline names it and those there are
+    if len({output for _, output in outputs}) == 1:
+        raise UsageError(f"-o {template}: all {len(items)} photos would be written to it; add {{stem}} to the template")
+    refuse_collisions(outputs)
+
+
+def _revision(entry: Entry, computing: Computing, writing: Writing) -> str:
+    """Which weights, as the journal compares them. A dry run fetches nothing, so weights may not be here yet."""
+    from segcli.registry.load import files_of, revision_of
+
+    try:
+        return revision_of(files_of(entry, offline=computing.offline or writing.dry_run))
+    except CheckpointError:
+        if writing.dry_run:
+            return "not here"
+        raise
+
+
+def _say(line: str) -> None:
+    warn(line.removeprefix("seg: "))
