@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcli.core.errors import CheckpointError
-from segcli.registry import places, plugins
+from segcli.registry import places, plugins, writer
 from segcli.registry.device import check_words, resolve
 from segcli.registry.weights import Entry, find
 
@@ -46,6 +46,7 @@ def open_model(
     check_words(device, dtype)
     build = plugins.builder(entry.system)
     paths = files_of(entry, offline=offline, say=say)
+    revision = revision_of(paths)
     place = resolve(device, dtype)
     if place.chosen:
         say(f"seg: {entry.name} on {place}")
@@ -61,7 +62,7 @@ def open_model(
             tensors,
             keys=entry.keys,
             name=entry.name,
-            revision=revision_of(paths),
+            revision=revision,
             device=place.device,
             dtype=place.dtype,
             seed=seed,
@@ -90,7 +91,7 @@ def files_of(entry: Entry, *, offline: bool = False, say: Say = to_stderr) -> li
 def revision_of(paths: list[Path]) -> str:
     """Hash of the weights' bytes, the part of a journal's fingerprint that names the model: 16 hex digits.
 
-    A file in the hub's cache is its hash's name there and is not read again.
+    Raises CheckpointError when a sealed file was changed since it was written.
     """
     whole = hashlib.sha256()
     for path in paths:
@@ -99,9 +100,17 @@ def revision_of(paths: list[Path]) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file, hex; from the name of a blob of the hub's cache without reading it."""
+    """A hash of all bytes of `path`: its name in the hub's cache, its seal, or its sha256.
+
+    Files in the caches were checked when they came and are not read again (`seg models verify` does that); the seal of
+    any other file is checked. Raises CheckpointError.
+    """
     blob = path.resolve()
     if blob.parent.name == "blobs" and len(blob.name) == 64:
         return blob.name
+    if path.is_relative_to(places.cache_home()) and (seal := writer.sealed(path)):
+        return seal
+    if seal := writer.check_seal(path):
+        return seal
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -79,8 +79,9 @@ def original(entry: Entry, file: File) -> Path | None:
 
 
 def converted(entry: Entry, file: File) -> Path:
-    """Where the safetensors made of a pickle belong."""
-    return cache_home() / "converted" / entry.name / (file.name + ".safetensors")
+    """Where the safetensors made of a pickle belong; a pickle that weights.toml pins anew is converted anew."""
+    pin = file.sha256[:12] or "unpinned"
+    return cache_home() / "converted" / entry.name / f"{file.name}.{pin}.safetensors"
 
 
 def ready(entry: Entry, file: File) -> Path | None:

@@ -57,3 +57,21 @@ def builder(system: str) -> Callable[..., Any]:
         return build
     loaded: Callable[..., Any] = installed()[system].load()
     return loaded
+
+
+def key_table(system: str, keys: str) -> Callable[[str], str | None]:
+    """How files with the key table `keys` name what `system` calls otherwise. Raises CheckpointError when unknown.
+
+    seg's own systems keep their tables in `KEY_TABLES` of their module `keys`; a plug-in beside its entry point.
+    """
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    name = f"segcli.models.{system}.keys" if system in SYSTEMS else installed()[system].module
+    tables = getattr(import_module(name), "KEY_TABLES", {}) if is_built(system) and find_spec(name) else {}
+    if keys not in tables:
+        raise CheckpointError(
+            f"{system}: has no key table {keys!r} here; leave --own-names away, the names are kept then"
+        )
+    table: Callable[[str], str | None] = tables[keys]
+    return table

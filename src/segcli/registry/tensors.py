@@ -63,7 +63,7 @@ class TensorFiles(Mapping[str, Tensor]):
                 f"{path}: tensor {key[:80]!r} can't be read: {_line(error)}; get the file again"
             ) from error
         if tensor.is_floating_point():
-            _refuse_nan(path, key, tensor)
+            refuse_nan(path, key, tensor)
             return tensor if self._dtype is None else tensor.to(self._dtype)
         return tensor
 
@@ -82,8 +82,8 @@ class TensorFiles(Mapping[str, Tensor]):
         self._stack.close()
 
 
-def _refuse_nan(path: Path, key: str, tensor: Tensor) -> None:
-    """Infinities pass: attention masks are stored with them."""
+def refuse_nan(path: Path, key: str, tensor: Tensor) -> None:
+    """Raise CheckpointError when `tensor` holds NaN. Infinities pass: attention masks are stored with them."""
     wide = tensor if tensor.element_size() > 1 else tensor.float()
     # One sum without a copy; only when it is NaN (also inf - inf) are the values themselves looked at.
     if torch.isnan(wide.sum(dtype=torch.float32)) and torch.isnan(wide).any():

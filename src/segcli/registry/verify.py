@@ -1,0 +1,89 @@
+"""Whether the files of an entry, as they lie here, are what they should be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from segcli.core.errors import CheckpointError, SegError
+from segcli.registry import notes, places, writer
+from segcli.registry.header import read_header
+from segcli.registry.weights import Entry, File
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file: sound, broken, or not here. `words` says what was checked or what is wrong."""
+
+    entry: str
+    path: Path | None
+    state: str  # "sound", "broken", "absent"
+    words: str
+
+
+def verify(entry: Entry) -> Iterator[Finding]:
+    """Read every file of `entry` to its end: size, hash, header, seal, NaN."""
+    for shipped in places.bundled(entry):
+        yield _finding(entry, shipped, _safetensors, shipped)
+    for file in entry.files:
+        path = places.original(entry, file)
+        made = places.converted(entry, file) if file.is_pickle else None
+        if path is not None:
+            yield _finding(entry, path, _published, entry, file, path)
+        if made is not None and made.is_file():
+            yield _finding(entry, made, _safetensors, made)
+        elif path is None:
+            yield Finding(entry.name, None, "absent", f"{file.name}: not here; type `seg models pull {entry.name}`")
+
+
+def _finding(entry: Entry, path: Path, check: Callable[..., str], *about: object) -> Finding:
+    try:
+        return Finding(entry.name, path, "sound", check(*about))
+    except SegError as error:
+        return Finding(entry.name, path, "broken", str(error))
+
+
+def _published(entry: Entry, file: File, path: Path) -> str:
+    """Against the pinned hash, the one noted at the first pull, or the one that the hub's cache names it by."""
+    size = path.stat().st_size
+    if file.size and size != file.size:
+        raise CheckpointError(
+            f"{path}: {size} bytes instead of {file.size}; type `seg models rm {entry.name}`, pull again"
+        )
+    noted = notes.recall().get(f"{entry.name}/{file.name}", {}).get("sha256", "")
+    blob = path.resolve().name
+    for wanted, origin in (
+        (file.sha256, "the pinned sha256"),
+        (noted, "the sha256 noted at the first pull"),
+        (blob if len(blob) == 64 else "", "the sha256 of the hub's cache"),
+    ):
+        if wanted:
+            found = _sha256(path)
+            if found != wanted:
+                raise CheckpointError(
+                    f"{path}: sha256 {found[:12]}… is not {wanted[:12]}…; type `seg models rm {entry.name}`, pull again"
+                )
+            return f"{origin}{'; ' + _safetensors(path) if path.suffix == '.safetensors' else ''}"
+    return _safetensors(path) if path.suffix == ".safetensors" else "size only: no hash is known"
+
+
+def _safetensors(path: Path) -> str:
+    from segcli.registry.tensors import TensorFiles
+
+    read_header(path)
+    seal = writer.check_seal(path)
+    with TensorFiles([path]) as tensors:
+        for name in tensors:
+            tensors[name]
+        count = len(tensors)
+    return f"{'seal, ' if seal else ''}header, {count} tensors without NaN"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
