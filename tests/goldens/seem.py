@@ -9,6 +9,7 @@ from tests.goldens.contract import Golden, Runner
 KINDS = {
     "pixdec": "pixel_decoder",
     "dec": "decoder",
+    "backbone": "backbone",
 }
 
 
