@@ -1,4 +1,4 @@
-"""The click loop: a simulated person clicks on the deepest error until the object is right or the clicks are used up."""
+"""The click loop: a simulated person clicks on the deepest error until the object is right or the clicks run out."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ClickRun:
 
 
 class Answer(Protocol):
-    """Answers clicks about one photo: all clicks so far and the last answer (None before the first) to a mask [H, W]."""
+    """Answers clicks about one photo: all clicks so far and the last answer (None before the first) give a mask."""
 
     def __call__(self, clicks: Sequence[Click], previous: Mask | None) -> Mask:
         """The new mask."""

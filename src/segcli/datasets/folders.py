@@ -58,9 +58,11 @@ class Photo:
             return read_indices(self.mask).astype(np.uint8)
         raw = read_raw(self.mask)
         if raw.ndim == 3:  # a painted mask: anything that is not black
-            return (raw[..., :3] > 0).any(axis=2).astype(np.uint8)
+            return np.asarray((raw[..., :3] > 0).any(axis=2), np.uint8)
         values = raw.astype(np.uint8)
-        return (values > 0).astype(np.uint8) if set(np.unique(values)) <= {0, IGNORED} else values
+        if set(np.unique(values).tolist()) <= {0, IGNORED}:
+            return np.asarray(values > 0, np.uint8)
+        return np.asarray(values)
 
     def labelled(self, ids: NDArray[np.uint8]) -> tuple[FolderObject, ...]:
         """The objects of this photo; `ids` is the array that `ids()` returned."""

@@ -97,4 +97,5 @@ def iou_per_click(curves: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     if not curves:
         raise ValueError("a curve needs at least one sample")
     shortest = min(len(c) for c in curves)
-    return np.array([c[:shortest] for c in curves], np.float32).astype(np.float64).mean(axis=0)
+    cut = np.array([c[:shortest] for c in curves], np.float32)
+    return np.asarray(cut.mean(axis=0, dtype=np.float64))

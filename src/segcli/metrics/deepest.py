@@ -30,12 +30,12 @@ class Depth(NamedTuple):
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     """Rows y0:y1 and columns x0:x1 that hold everything inside `mask` [H, W], or None for an empty one."""
-    rows = mask.any(axis=1)
+    rows: NDArray[np.bool_] = mask.any(axis=1)
     y0 = int(rows.argmax())
     if not rows[y0]:
         return None
     y1 = len(rows) - int(rows[::-1].argmax())
-    columns = mask[y0:y1].any(axis=0)
+    columns: NDArray[np.bool_] = mask[y0:y1].any(axis=0)
     x0 = int(columns.argmax())
     return y0, y1, x0, len(columns) - int(columns[::-1].argmax())
 
@@ -61,7 +61,7 @@ def deepest(mask: NDArray[np.bool_], excluded: NDArray[np.bool_] | None = None, 
 
 
 def _column_depth(inside: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """Distance of each pixel to the nearest one outside in its own column, [h, w + 2] with zero columns at the sides."""
+    """Distance to the nearest pixel outside in the same column, [h, w + 2] with zero columns at the sides."""
     height, width = inside.shape
     above = _since_outside(inside)
     below = _since_outside(inside[::-1])[::-1]
