@@ -1,0 +1,191 @@
+"""Asks about photos, answered by seem-nano: a look at the whole photo, then a look at the object."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segcli.core.ask import Ask, PromptKind
+from segcli.core.geometry import box_mask, polygon_mask
+from segcli.core.image import Image
+from segcli.core.prediction import Prediction
+from segcli.core.rle import encode
+from segcli.models.api import Encoded
+from segcli.models.backbones.efficientnet_lite import MEAN
+from segcli.models.seem.focus import Geometry, Window, focus_window, geometry, network_input, whole
+from segcli.models.seem.maps import Click, clicks_of, outline_mask, prompt_box, prompt_maps
+from segcli.models.seem.nano import NanoEncoded, SeemNano
+
+_KEPT_PIXELS = 1024  # longest side of the photo that is kept for second looks
+_WINDOWS = 4  # encoded windows kept for one photo, besides the whole
+_SOFT_SIDE = 1024  # longest side of the probabilities that are handed out
+_THRESHOLD = 0.5
+_BOX_SLACK = 0.05  # of the box's side: an answer may leave a box prompt by so much
+
+
+@dataclass
+class EncodedPhoto:
+    """A photo and its encoded windows, latest last."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    windows: OrderedDict[Window, tuple[Geometry, NanoEncoded]] = field(default_factory=OrderedDict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by pixels and feature maps."""
+        return self.pixels.nbytes + sum(encoded.nbytes for _, encoded in self.windows.values())
+
+
+class NanoPredictor:
+    """`segcli.models.api.Promptable` for seem-nano. One ask at a time, one photo at a time: answers can't depend on
+    what else is in a batch, and at this size a batch gains nothing on a CPU."""
+
+    accepts = frozenset(
+        {
+            PromptKind.POINT,
+            PromptKind.BOX,
+            PromptKind.SCRIBBLE,
+            PromptKind.POLYGON,
+            PromptKind.MASK,
+            PromptKind.PREVIOUS,
+        }
+    )
+
+    def __init__(self, model: SeemNano, name: str, revision: str, device: torch.device, side: int = 384) -> None:
+        self.model = model.eval()
+        self.name, self.revision = name, revision
+        self.device = device
+        self.dtype = next(model.parameters()).dtype
+        self.side = side
+
+    @property
+    def reads(self) -> int:
+        """Longest side in pixels that is looked at (second looks included)."""
+        return _KEPT_PIXELS
+
+    def encode(self, images: Sequence[Image]) -> list[Encoded]:
+        """Encode each photo as a whole. Raises DeviceError when the device has no memory left."""
+        encoded: list[Encoded] = []
+        for image in images:
+            photo = EncodedPhoto(_shrunk(image.pixels), image.size)
+            self._look(photo, whole(image.size))
+            encoded.append(photo)
+        return encoded
+
+    def decode(self, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
+        """Answer asks about one photo. Raises DeviceError when the device has no memory left."""
+        assert isinstance(encoded, EncodedPhoto)
+        with torch.inference_mode():
+            return [self._answer(encoded, ask) for ask in asks]
+
+    def _answer(self, photo: EncodedPhoto, ask: Ask) -> Prediction:
+        clicks = clicks_of(ask, photo.size)
+        outline = outline_mask(ask, photo.size)
+        box = prompt_box(ask, clicks, outline, photo.size)
+        window = whole(photo.size)
+        logits: Tensor | None = None
+        if box is None:  # nothing says how large the object is, so the first look must
+            logits = self._logits(photo, window, ask, clicks, outline)
+            outline = logits[0].sigmoid()
+            box = prompt_box(ask, clicks, outline, photo.size)
+        focus = focus_window(box, photo.size) if box is not None else None
+        if focus is not None or logits is None:
+            window = focus or window
+            logits = self._logits(photo, window, ask, clicks, outline)
+        return self._prediction(logits, window, ask, photo.size)
+
+    def _logits(
+        self, photo: EncodedPhoto, window: Window, ask: Ask, clicks: list[Click], outline: Tensor | None
+    ) -> Tensor:
+        """Mask logits [K, h, w] of the window's used part at stride 2; K is 1, or more with `multimask`."""
+        place, encoded = self._look(photo, window)
+        prompts = prompt_maps(ask, clicks, outline, photo.size, place, self.device)
+        answer = self.model.answer(encoded, prompts, torch.zeros(1, dtype=torch.long, device=self.device))
+        height, width = (-(-v // 2) for v in place.used)
+        return answer.final[0, :, :height, :width].float().cpu()
+
+    def _look(self, photo: EncodedPhoto, window: Window) -> tuple[Geometry, NanoEncoded]:
+        """The window's features, encoded now or kept from before."""
+        if window in photo.windows:
+            photo.windows.move_to_end(window)
+            return photo.windows[window]
+        place = geometry(window, self.side)
+        pixels = network_input(photo.pixels, photo.size, place, MEAN)
+        with torch.inference_mode():
+            encoded = self.model.encode_features(self.model.encode_backbone(pixels.to(self.device, self.dtype)))
+        photo.windows[window] = place, encoded
+        if len(photo.windows) > _WINDOWS + 1:  # the whole photo came first and stays
+            del photo.windows[list(photo.windows)[1]]
+        return place, encoded
+
+    def _prediction(self, logits: Tensor, window: Window, ask: Ask, size: tuple[int, int]) -> Prediction:
+        masks, scores, soft = [], [], []
+        allowed = _allowed(ask, size)
+        for plane in logits:
+            mask = np.zeros(size, np.bool_)
+            inside = F.interpolate(plane[None, None], size=window.size, mode="bilinear", align_corners=False)
+            mask[window.y0 : window.y1, window.x0 : window.x1] = (inside[0, 0] > 0).numpy()
+            if allowed is not None:
+                mask &= allowed
+            if mask.any():
+                masks.append(encode(mask))
+                probability = plane.sigmoid()
+                scores.append(float(probability[probability > _THRESHOLD].double().mean()))
+                soft.append(_soft(plane, window, size))
+        order = sorted(range(len(masks)), key=lambda i: -scores[i])
+        return Prediction(
+            size,
+            tuple(masks[i] for i in order),
+            tuple(round(scores[i], 4) for i in order),
+            soft=np.stack([soft[i] for i in order]) if soft else None,
+        )
+
+
+def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """At most `_KEPT_PIXELS` long, so that a cached photo of 12 megapixels costs 3 MB and not 36."""
+    longest = max(pixels.shape[:2])
+    if longest <= _KEPT_PIXELS:
+        return pixels
+    height, width = (max(1, round(v * _KEPT_PIXELS / longest)) for v in pixels.shape[:2])
+    planes = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+    small = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
+
+
+def _allowed(ask: Ask, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Where an answer may be: near a box prompt, and not in a negative box or polygon. None: everywhere."""
+    allowed: NDArray[np.bool_] | None = None
+    positive = [b for b in ask.boxes if b.positive]
+    if positive:
+        allowed = np.zeros(size, np.bool_)
+        for box in positive:
+            slack_x, slack_y = (box.x1 - box.x0) * _BOX_SLACK, (box.y1 - box.y0) * _BOX_SLACK
+            allowed |= box_mask(
+                replace(box, x0=box.x0 - slack_x, y0=box.y0 - slack_y, x1=box.x1 + slack_x, y1=box.y1 + slack_y), size
+            )
+    barred = [box_mask(b, size) for b in ask.boxes if not b.positive]
+    barred += [polygon_mask(p.points, size) for p in ask.polygons if not p.positive]
+    if barred:
+        outside = ~np.logical_or.reduce(barred)
+        allowed = outside if allowed is None else allowed & outside
+    return allowed
+
+
+def _soft(plane: Tensor, window: Window, size: tuple[int, int]) -> NDArray[np.float16]:
+    """The probabilities on the whole photo, at most `_SOFT_SIDE` long."""
+    factor = min(1.0, _SOFT_SIDE / max(size))
+    canvas = np.zeros([max(1, round(v * factor)) for v in size], np.float16)
+    y0, x0 = int(window.y0 * factor), int(window.x0 * factor)
+    y1, x1 = min(canvas.shape[0], round(window.y1 * factor)), min(canvas.shape[1], round(window.x1 * factor))
+    fit = (max(1, y1 - y0), max(1, x1 - x0))
+    part = F.interpolate(plane[None, None], size=fit, mode="bilinear", align_corners=False)[0, 0].sigmoid()
+    canvas[y0 : y0 + fit[0], x0 : x0 + fit[1]] = part.numpy().astype(np.float16)
+    return canvas

@@ -1,0 +1,192 @@
+"""One training loop for every system: resume, accumulation, autocast, averaged weights, a log of JSON lines.
+
+A recipe supplies a model, batches and a function from a batch to a loss; the loop supplies everything else. Under
+`torchrun` it wraps the model in DistributedDataParallel; alone it needs no process group.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how fast. `minutes` ends a leg early; the next leg goes on from its state."""
+
+    steps: int = 10_000
+    minutes: float = math.inf
+    lr: float = 1e-3
+    final_lr: float = 0.02  # of `lr`, at the end of the cosine
+    warmup: int = 100
+    weight_decay: float = 0.01
+    clip: float = 5.0
+    accumulate: int = 1
+    average: float = 0.999  # decay of the exponential moving average of the weights
+    autocast: bool = True  # bf16
+    save_every: int = 500
+    validate_every: int = 1000
+    log_every: int = 20
+    seed: int = 0
+
+
+class Validate(Protocol):
+    """Scores a model; called with the averaged weights in place."""
+
+    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+        """Numbers for the log."""
+        ...
+
+
+def learning_rate(step: int, config: LoopConfig) -> float:
+    """Linear warm-up, then a cosine down to `final_lr` of the peak."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    done = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def train(
+    model: nn.Module,
+    batches: Callable[[int], Iterator[Batch]],
+    loss_of: Callable[[nn.Module, Batch], Losses],
+    config: LoopConfig,
+    out: Path,
+    *,
+    validate: Validate | None = None,
+    device: torch.device | str = "cpu",
+) -> int:
+    """Train until `steps` or `minutes`; returns the step reached. State, log and averaged weights go to `out`.
+
+    batches: from a seed to an endless iterator; every leg and every process gets a seed of its own.
+    loss_of: from model and batch to named losses; their sum is minimised.
+    """
+    torch.manual_seed(config.seed)
+    device = torch.device(device)
+    out.mkdir(parents=True, exist_ok=True)
+    rank = int(os.environ.get("RANK", "0"))
+    wrapped = _distribute(model.to(device), device)
+    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(_groups(trainable, config.weight_decay), lr=config.lr)
+    average = {n: p.detach().clone() for n, p in trainable}
+    step = _resume(out / "state.pt", model, optimiser, average, device)
+    stream = batches(config.seed + 1000 * rank + step)
+    started, seen = time.monotonic(), 0.0
+    model.train()
+    running: dict[str, float] = {}
+    while step < config.steps and time.monotonic() - started < config.minutes * 60:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, config)
+        for _ in range(config.accumulate):
+            batch = next(stream)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.autocast):
+                losses = loss_of(wrapped, batch)
+            total = torch.stack(list(losses.values())).sum() / config.accumulate
+            total.backward()  # type: ignore[no-untyped-call]
+            for name, value in losses.items():
+                running[name] = running.get(name, 0.0) + float(value.detach())
+            seen += 1
+        norm = nn.utils.clip_grad_norm_([p for _, p in trainable], config.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        step += 1
+        decay = min(config.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, parameter in trainable:
+                average[name].lerp_(parameter, 1 - decay)
+        if rank == 0 and step % config.log_every == 0:
+            means = {k: round(v / seen, 4) for k, v in running.items()}
+            _log(
+                out,
+                {"step": step, "lr": round(learning_rate(step, config), 6), "norm": round(float(norm), 3)}
+                | means
+                | {"seconds": round(time.monotonic() - started, 1)},
+            )
+            running, seen = {}, 0.0
+        if rank == 0 and (step % config.save_every == 0 or step == config.steps):
+            _save(out / "state.pt", model, optimiser, average, step, config)
+        if rank == 0 and validate is not None and step % config.validate_every == 0:
+            _log(out, {"step": step, "validation": _with_average(model, average, partial(validate, model, step))})
+            model.train()
+    if rank == 0:
+        _save(out / "state.pt", model, optimiser, average, step, config)
+    return step
+
+
+def averaged(model: nn.Module, state: Path) -> dict[str, Tensor]:
+    """The model's state dict with the averaged weights of a saved state in place of the raw ones."""
+    saved = torch.load(state, map_location="cpu", weights_only=True)
+    return {**saved["model"], **saved["average"]}
+
+
+def _distribute(model: nn.Module, device: torch.device) -> nn.Module:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return model
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+
+
+def _groups(parameters: list[tuple[str, nn.Parameter]], decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only, not for biases, norms and embeddings of one dimension."""
+    return [
+        {"params": [p for _, p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for _, p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _with_average(model: nn.Module, average: dict[str, Tensor], score: Callable[[], dict[str, float]]) -> Any:
+    own = {n: p.detach().clone() for n, p in model.named_parameters() if n in average}
+    model.load_state_dict(average, strict=False)
+    try:
+        return score()
+    finally:
+        model.load_state_dict(own, strict=False)
+
+
+def _save(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    step: int,
+    config: LoopConfig,
+) -> None:
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    weights = {n: t for n, t in model.state_dict().items() if n not in frozen}
+    state = {"model": weights, "optimiser": optimiser.state_dict(), "average": average, "step": step}
+    temporary = path.with_suffix(".tmp")
+    torch.save(state | {"config": asdict(config)}, temporary)
+    temporary.replace(path)
+
+
+def _resume(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], device: torch.device
+) -> int:
+    if not path.exists():
+        return 0
+    saved = torch.load(path, map_location=device, weights_only=True)
+    model.load_state_dict(saved["model"], strict=False)
+    optimiser.load_state_dict(saved["optimiser"])
+    for name, value in saved["average"].items():
+        average[name].copy_(value)
+    return int(saved["step"])
+
+
+def _log(out: Path, line: dict[str, Any]) -> None:
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\n")
