@@ -10,6 +10,11 @@ KINDS = {
     "pixdec": "pixel_decoder",
     "dec": "decoder",
     "backbone": "backbone",
+    "text": "text",
+    "post": "post",
+    "refer": "referring",
+    "click": "click",
+    "e2e": "end_to_end",
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from segcli.core.errors import UsageError
 from segcli.models.backbones.config import DavitConfig, FocalConfig, SamVitConfig
 from segcli.models.seem.attention import COMPOSED, DEMO, V0, V1, AttentionTable
 
@@ -126,3 +127,19 @@ PRESETS: dict[str, SeemConfig] = {
         SamVitConfig(1024, 24, 16, (5, 11, 17, 23)), _DEFORM, size_divisibility=1024, short_side=1000, long_side=1024
     ),
 }
+
+
+def preset(name: str) -> SeemConfig:
+    """The configuration called `<backbone>-<variant>` (`focal-t-v1`), or `<backbone>` alone, which is v1.
+
+    Raises UsageError for a name that isn't known.
+    """
+    backbone, _, variant = name.rpartition("-")
+    if name in PRESETS:
+        backbone, variant = name, "v1"
+    if backbone not in PRESETS or variant not in VARIANTS:
+        raise UsageError(
+            f"seem: no configuration {name!r}; type one of {', '.join(PRESETS)}, then -v1, -v0, -demo or -composed"
+        )
+    config = PRESETS[backbone]
+    return replace(config, decoder=replace(config.decoder, variant=variant))
