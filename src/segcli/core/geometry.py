@@ -31,6 +31,9 @@ class Percent(float):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Percent) and float(self) == float(other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(("%", float(self)))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import math
 import os
 import struct
 import warnings
 import zlib
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -227,6 +230,12 @@ def _opened(data: bytes, name: str, max_pixels: int | None) -> PIL.Image.Image:
 def _formats() -> list[str]:
     """Those of FORMATS that this build of Pillow has. No others, so that a photo can't wake a rarely tested parser."""
     PIL.Image.init()
+    # libtiff prints what it finds wrong straight to stderr, without the file's name; Pillow raises it anyway. Builds
+    # of Pillow that hide libtiff's symbols keep their extra line.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        set_handler = ctypes.CDLL(import_module("PIL._imaging").__file__).TIFFSetErrorHandler
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
     return [name for name in FORMATS if name in PIL.Image.OPEN]
 
 
