@@ -1,0 +1,226 @@
+"""SegGPT behind the interface that verbs use: examples once, then photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segcli.core.ask import Ask, PromptKind
+from segcli.core.errors import CheckpointError, UsageError
+from segcli.core.image import Image
+from segcli.core.prediction import Prediction
+from segcli.core.rle import encode
+from segcli.models.api import Encoded
+from segcli.models.seggpt.config import PRESETS
+from segcli.models.seggpt.embedding import INSTANCE, SEMANTIC
+from segcli.models.seggpt.ensemble import spatial_example
+from segcli.models.seggpt.incontext import Examples, InContext
+from segcli.models.seggpt.keys import LAYOUTS, renamed
+from segcli.models.seggpt.model import SegGPT
+from segcli.models.seggpt.palette import class_colors
+from segcli.models.seggpt.prepost import (
+    BINARY_THRESHOLD,
+    Pixels,
+    Unit,
+    model_input,
+    painted,
+    resized_mask,
+    resized_output,
+    resized_photo,
+)
+
+Ensemble = Literal["feature", "spatial", "vote"]
+KINDS = {"semantic": SEMANTIC, "instance": INSTANCE}
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A photo and what is marked in it: `ids` [H, W] of the photo's size, 0 for the background."""
+
+    photo: Image
+    ids: NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedQuery:
+    """A photo at the model's size. Nothing of SegGPT's network runs before it meets an example."""
+
+    photo: Pixels
+    size: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.photo.nbytes
+
+
+class SegGPTPredictor:
+    """Implements `segcli.models.api.Promptable`; the examples are set first, with `learn`.
+
+    threshold: share of the way from the nearest other colour to its own from which a pixel belongs to an id; for one
+    white object on black this is the published rule, a channel mean above 128.
+    """
+
+    accepts = frozenset({PromptKind.REFERENCE})
+
+    def __init__(self, engine: InContext, name: str, revision: str, threshold: float = BINARY_THRESHOLD / 255) -> None:
+        self.engine, self.name, self.revision, self.threshold = engine, name, revision, threshold
+        self._prepared: list[Examples] = []
+        self._colors: dict[int, NDArray[np.uint8]] = {}
+
+    @property
+    def reads(self) -> int | None:
+        """All pixels: the published resize starts from the whole photo."""
+        return None
+
+    def learn(
+        self,
+        examples: Sequence[Example],
+        ensemble: Ensemble = "feature",
+        kind: Literal["semantic", "instance"] = "instance",
+    ) -> None:
+        """Take these examples for all photos to come; what does not depend on a photo is computed here.
+
+        `feature` averages features of all examples in every block, `spatial` tiles them into one, `vote` averages
+        what each of them paints alone. Raises UsageError for no example, one whose mask has another size or marks
+        nothing, and a number of examples that can't be tiled.
+        """
+        if not examples:
+            raise UsageError("no examples; give at least one photo with its mask")
+        for example in examples:
+            _check(example)
+        self._colors = colors_of(sorted({int(i) for example in examples for i in np.unique(example.ids)} - {0}))
+        side = self.engine.model.config.side
+        photos = [example.photo.pixels for example in examples]
+        targets = [paint(example.ids, self._colors) for example in examples]
+        if ensemble == "spatial":
+            photo, target = spatial_example(photos, targets, side)
+            photos, targets = [photo], [target]
+        small = [resized_photo(each, side) for each in photos]
+        masks = [resized_mask(each, side) for each in targets]
+        groups = [[n] for n in range(len(small))] if ensemble == "vote" else [list(range(len(small)))]
+        self._prepared = [
+            self.engine.prepare(
+                self._input([small[n] for n in group]),
+                self._input([masks[n] for n in group]),
+                KINDS[kind],
+            )
+            for group in groups
+        ]
+
+    def encode(self, images: Sequence[Image]) -> list[Encoded]:
+        """Photos at the model's size."""
+        side = self.engine.model.config.side
+        return [EncodedQuery(resized_photo(image.pixels, side), image.size) for image in images]
+
+    def paint(self, encoded: Encoded) -> Unit:
+        """What the model paints for a photo, float64 0..255 [side, side, 3]. Raises UsageError before `learn`."""
+        if not self._prepared:
+            raise UsageError(f"{self.name} answers by example; give at least one photo with its mask")
+        query = self._input([cast(EncodedQuery, encoded).photo])[0]
+        each = [painted(self.engine.answer(examples, query)) for examples in self._prepared]
+        return np.asarray(np.mean(each, axis=0))
+
+    def decode(self, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
+        """The same answer for each ask: a mask for every id of the examples that is found, largest share first."""
+        colors = self.paint(encoded)
+        prediction = self._prediction(colors, cast(EncodedQuery, encoded).size)
+        return [prediction for _ in asks]
+
+    def _input(self, pictures: Sequence[Pixels]) -> Tensor:
+        return model_input(pictures, self.engine.model.embedding.positions)
+
+    def _prediction(self, colors: Unit, size: tuple[int, int]) -> Prediction:
+        found = []
+        soft = closeness(resized_output(colors, size), self._colors)
+        small = closeness(colors, self._colors)
+        for number in self._colors:
+            mask = soft[number] > self.threshold
+            if mask.any():
+                found.append((float(soft[number][mask].mean()), number, encode(mask)))
+        found.sort(key=lambda each: (-each[0], each[1]))
+        return Prediction(
+            size=size,
+            masks=tuple(rle for _, _, rle in found),
+            scores=tuple(score for score, _, _ in found),
+            ids=tuple(number for _, number, _ in found),
+            soft=np.stack([small[number] for _, number, _ in found]).astype(np.float16) if found else None,
+        )
+
+
+def colors_of(ids: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """A colour for each id: white for a single one, the published class colours for several."""
+    return dict(zip(ids, class_colors(len(ids)), strict=True))
+
+
+def paint(ids: NDArray[np.integer], colors: Mapping[int, NDArray[np.uint8]]) -> Pixels:
+    """Ids [H, W] -> their colours on black, uint8 [H, W, 3]."""
+    picture = np.zeros((*ids.shape, 3), np.uint8)
+    for number, color in colors.items():
+        picture[ids == number] = color
+    return picture
+
+
+def closeness(colors: Unit, palette: Mapping[int, NDArray[np.uint8]]) -> dict[int, Unit]:
+    """How far each pixel [H, W, 3] is on its way from the nearest other colour (or black) to an id's own: [H, W].
+
+    In [0, 1], above 0.5 where the id's colour is the nearest. For white alone it is the channel mean / 255.
+    """
+    away = {0: np.abs(colors).sum(-1)}
+    away |= {number: np.abs(colors - color).sum(-1) for number, color in palette.items()}
+    result = {}
+    for number in palette:
+        others = np.min([value for other, value in away.items() if other != number], axis=0)
+        result[number] = others / np.maximum(others + away[number], np.finfo(np.float64).tiny)
+    return result
+
+
+def _check(example: Example) -> None:
+    if example.ids.shape != example.photo.size:
+        raise UsageError(
+            f"{example.photo.name}: its mask is {example.ids.shape[1]}x{example.ids.shape[0]}, the photo "
+            f"{example.photo.size[1]}x{example.photo.size[0]}; give a mask of the photo's size"
+        )
+    if not example.ids.any():
+        raise UsageError(f"{example.photo.name}: its mask is all black; mark what is meant, or leave the pair out")
+
+
+def build(
+    config: str,
+    tensors: Mapping[str, Tensor],
+    *,
+    keys: str,
+    name: str,
+    revision: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+) -> SegGPTPredictor:
+    """A SegGPT from a checkpoint's tensors, which are already on `device` in `dtype`.
+
+    `seed` changes nothing: SegGPT draws no random numbers when it answers. Raises CheckpointError for an unknown
+    config or layout, keys that do not fit one to one, and tensors of other shapes.
+    """
+    if config not in PRESETS:
+        raise CheckpointError(f"{name}: seg has no SegGPT of size {config!r}; those it has: {', '.join(PRESETS)}")
+    if keys not in LAYOUTS:
+        raise CheckpointError(f"{name}: unknown key layout {keys!r}; those known: {', '.join(LAYOUTS)}")
+    sizes = PRESETS[config]
+    with torch.device("meta"):
+        model = SegGPT(sizes)
+    state = renamed(tensors, keys, sizes.depth)
+    wrong = [
+        f"{key} {tuple(value.shape)} for {tuple(state[key].shape)}"
+        for key, value in model.state_dict().items()
+        if value.shape != state[key].shape
+    ]
+    if wrong:
+        raise CheckpointError(f"{name}: {len(wrong)} tensors of another shape (first, wanted for given: {wrong[0]})")
+    model.load_state_dict(state, assign=True)
+    return SegGPTPredictor(InContext(model.requires_grad_(False)), name, revision)

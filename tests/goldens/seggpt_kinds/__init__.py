@@ -1,0 +1,1 @@
+"""Runners of SegGPT's goldens, by what they look at."""
