@@ -20,7 +20,9 @@ from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
 from segcli.io.formats.contract import Answered, Options, Rendered
+from segcli.pipeline.events import Events, Summary
 from segcli.pipeline.plan import Item, Output, Plan
+from segcli.pipeline.run import How, run
 
 
 @dataclass
@@ -169,3 +171,46 @@ def tree(directory: Path, *, hidden: bool = False) -> dict[str, str]:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and (hidden or not path.name.startswith((".seg-journal", ".seg-lock")))
     }
+
+
+class Heard(Events):
+    """Remembers what a run tells."""
+
+    def __init__(self, *, records: bool = False) -> None:
+        self.wants_records = records
+        self.lines: list[Any] = []
+        self.notices: list[str] = []
+        self.errors: list[Exception] = []
+        self.order: list[tuple[str, str]] = []
+        self.summary: Summary | None = None
+
+    def done(self, image, files, records):
+        self.order.append(("done", image))
+        self.lines += records
+
+    def skipped(self, image, files, records):
+        self.order.append(("skipped", image))
+        self.lines += records
+
+    def failed(self, record, error):
+        self.order.append(("failed", record["image"]))
+        self.lines.append(record)
+        self.errors.append(error)
+
+    def planned(self, image):
+        self.order.append(("planned", image))
+
+    def notice(self, text):
+        self.notices.append(text)
+
+    def finished(self, summary):
+        self.summary = summary
+
+
+def do(plan_: Plan, model: Any = None, events: Events | None = None, **how: Any) -> Summary:
+    """Run a plan with the fake formats."""
+    return run(plan_, model or Bright(), How(**how), events, formats=FORMATS)
+
+
+def never() -> Any:
+    raise AssertionError("the model was opened although nothing was left to do")

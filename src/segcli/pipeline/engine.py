@@ -18,6 +18,9 @@ from segcli.pipeline.resume import Existing, RefusedError
 from segcli.pipeline.signals import Stop
 from segcli.pipeline.work import Answers, Photo, Writer, answer, read
 
+_UNSEEN = 1 << 20
+"""Bytes that a photo is taken for until the first one was seen."""
+
 _READ_AHEAD = 2
 """Batches that are read while one is encoded: one to have ready, one to make up for a slow photo."""
 
@@ -75,7 +78,7 @@ class Engine:
     events: Events
     stop: Stop
     _slots: deque[_Slot] = field(default_factory=deque)  # in the order of the plan, those not yet passed on
-    _typical: int = 1 << 20  # bytes of a decoded photo, as far as seen
+    _typical: int = field(default_factory=lambda: _UNSEEN)  # bytes of a decoded photo, as far as seen
 
     def __post_init__(self) -> None:
         self._readers = ThreadPoolExecutor(self.threads, "seg-read")

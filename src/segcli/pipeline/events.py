@@ -18,6 +18,7 @@ class Summary:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    refused: int = 0  # those of the failed whose output exists and is not this run's to replace
     planned: int = 0  # a dry run's items that a real one would do
     seconds: float = 0.0
     run_files: list[str] = field(default_factory=list)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -45,7 +45,11 @@ _Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Entry:
-    """A `done` line: which files answer the item `key`, made from which input, and what the run's end needs of it."""
+    """A `done` line: which files answer the item `key`, and made from which input.
+
+    fragments: the item's parts of files for the whole run, by the name of that file.
+    records:   its JSON lines for stdout, when they were asked for.
+    """
 
     key: str
     fingerprint: str
@@ -98,8 +102,8 @@ class Journal:
     """The journals of one output directory: reads all of them, appends to the one of its own shard.
 
     Opening makes the directory, takes the lock and removes what dead processes left; `readonly` does none of it and
-    serves only to look. Raises StorageError when another process has it, or when the
-    directory or a journal can't be read or written. Methods may be called from several threads.
+    serves only to look. Raises StorageError when another process has the lock, or when the directory or a journal
+    can't be read or written. Methods may be called from several threads.
     """
 
     def __init__(self, directory: Path, shard: Shard | None = None, *, readonly: bool = False) -> None:
@@ -154,8 +158,7 @@ class Journal:
             if place is None:
                 return None
             entry = Entry.of(json.loads(self._raw(place)))
-            owned = all(self._owner.get(path) == (key, fingerprint) for path, _, _ in entry.files)
-        return entry if owned else None
+            return entry if self._whole((key, fingerprint), entry) else None
 
     def others(self, key: str, fingerprint: str) -> Iterator[Entry]:
         """The entries of the same item with any other fingerprint."""
@@ -176,9 +179,12 @@ class Journal:
         found = self._run_files.get(path)
         return found[0] if found else None
 
-    def done_keys(self, fingerprint_of: Mapping[str, str]) -> Iterator[str]:
-        """Keys of entries whose item is not among these."""
-        return (key for key, _ in self._done if key not in fingerprint_of)
+    def lost(self, path: str, kept: Container[str]) -> str | None:
+        """The key of an item that has a part in that file for the whole run and is not among these, or None."""
+        for key, fingerprint in list(self._done):
+            if key not in kept and (entry := self.find(key, fingerprint)) is not None and path in entry.fragments:
+                return key
+        return None
 
     def write_begin(self, key: str, fingerprint: str, files: Sequence[str]) -> None:
         """Say that these files are about to be written; on the disk when this returns."""
@@ -200,18 +206,19 @@ class Journal:
         """Put the own journal into the order given, leave out what later lines replaced, and close it."""
         with self._mutex:
             own = [pair for pair, place in self._done.items() if place.own]
-            own = [pair for pair in own if self._whole(pair)]
+            own = [pair for pair in own if self._whole(pair, Entry.of(json.loads(self._raw(self._done[pair]))))]
             own.sort(key=lambda pair: order.get(pair, len(order)))
             failed = sorted(self._failed, key=lambda pair: order.get(pair, len(order)))
             rest = [self._failed[pair] for pair in failed] + [raw for _, raw in sorted(self._run_files.values())]
             atomic.write(self._own, chain((self._raw(self._done[pair]) for pair in own), rest))
-        self.close()
+        self.close(sync=False)  # what is open is the file that was just replaced
 
-    def close(self) -> None:
+    def close(self, *, sync: bool = True) -> None:
         """Put everything on the disk and give the directory free. May be called twice."""
         if self._writer >= 0:
-            with suppress(OSError):  # the error that ended the run must not be hidden by one of its clean-up
-                atomic.os_fsync(self._writer)
+            if sync:
+                with suppress(OSError):  # costs at most that items are done again, and must not hide the run's error
+                    atomic.os_fsync(self._writer)
             os.close(self._writer)
             self._writer = -1
         self._close_readers()
@@ -227,9 +234,9 @@ class Journal:
     def _raw(self, place: _Place) -> bytes:
         return os.pread(self._readers[place.file], place.length, place.offset)
 
-    def _whole(self, pair: _Pair) -> bool:
-        files = json.loads(self._raw(self._done[pair]))["files"]
-        return all(self._owner.get(path) == pair for path, _, _ in files)
+    def _whole(self, pair: _Pair, entry: Entry) -> bool:
+        """True when nothing of the entry was replaced by a later one."""
+        return all(self._owner.get(path) == pair for path in _owned(entry.key, entry.files, entry.fragments))
 
     def _append(self, line: dict[str, Any], *, sync: bool = False) -> None:
         raw = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
@@ -254,6 +261,8 @@ class Journal:
             line = json.loads(raw)
             pair = (line.get("begin") or line.get("done") or line.get("failed") or line["run"], line["fingerprint"])
             paths = [file if isinstance(file, str) else file[0] for file in line.get("files", ())]
+            if "done" in line:
+                paths = _owned(line["done"], line["files"], line["fragments"])
         except (ValueError, KeyError, TypeError, AttributeError):
             self.damaged += 1
             return
@@ -262,8 +271,7 @@ class Journal:
         if "begin" in line:
             for path in paths:
                 self._owner.pop(path, None)
-                if place.own:
-                    self._begun[path] = pair[1]
+                self._begun[path] = pair[1]
         elif "done" in line:
             self._failed.pop(pair, None)
             self._done.pop(pair, None)  # so that the latest comes last
@@ -276,6 +284,11 @@ class Journal:
             self._failed[pair] = raw if place.own else b""
         else:
             self._run_files[pair[0]] = (pair[1], raw if place.own else b"")
+
+
+def _owned(key: str, files: Iterable[Sequence[Any]], fragments: Iterable[str]) -> list[str]:
+    """What an entry owns: its files, and its part of each file for the whole run (named so that no file is)."""
+    return [*(file[0] for file in files), *(f"{path}\0{key}" for path in fragments)]
 
 
 def _cut_torn_line(descriptor: int) -> None:

@@ -2,19 +2,25 @@
 
 An item is skipped when its journal entry has the same fingerprint (verb, weights, options, asks), its photo has the
 same content, and its files are there with their sizes. A file that exists is replaced only when this very item with
-this very fingerprint and content made it (or was about to, when its process died); anything else is refused, unless
-`force`. A photo of the plan is never replaced, whatever is forced.
+this very fingerprint and content made it (or was about to, when its process died); anything else is refused.
+
+`force` replaces what would be refused, and takes nobody's word for a file: those whose content is not what the journal
+says are done again. So a forced run that was stopped goes on where it was, too. A photo of the plan is never replaced,
+whatever is forced.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
+from collections.abc import Container, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from segcli.core.errors import ItemError, StorageError
 from segcli.pipeline.identity import Identity
-from segcli.pipeline.journal import Entry, Journal
+from segcli.pipeline.journal import Entry, Journal, Wrote
 from segcli.pipeline.plan import Item, Plan
 
 
@@ -25,10 +31,11 @@ class RefusedError(ItemError):
 class Existing:
     """The output directory as earlier runs left it. `begin` may be called from several threads."""
 
-    def __init__(self, journal: Journal, plan: Plan, *, force: bool) -> None:
+    def __init__(self, journal: Journal, plan: Plan, run_files: Sequence[str], *, force: bool) -> None:
         self.journal = journal
         self.directory: Path = journal.directory
         self._plan = plan
+        self._run_files = run_files
         self._force = force
         self._mutex = threading.Lock()
         self._claimed: dict[str, str] = {}
@@ -38,28 +45,22 @@ class Existing:
 
         Raises RefusedError when writing would be refused: the files were made with other options or from another photo.
         """
-        if self._force:
-            return None
         entry = self.journal.find(item.key, fingerprint)
         if entry is not None:
-            found = [self._size(path) for path, _, _ in entry.files]
-            if (same := _same_input(entry.input, item)) is None:
+            same = _same_input(entry.input, item)
+            if same is None:
                 return None  # it can't be read any more: reading it says why
-            if not same:
-                if any(size is not None for size in found):
-                    raise RefusedError(
-                        f"{item.name}: the photo has changed since {self._first(entry)} was made: --force replaces it"
-                    )
-            elif found == [size for _, size, _ in entry.files]:
+            if same and all(self._intact(file) for file in entry.files):
                 return entry
+            if not (same or self._force) and (path := self._there(entry, fingerprint)):
+                raise RefusedError(f"{item.name}: the photo has changed since {path} was made: --force replaces it")
+        if self._force:
+            return None
         for other in self.journal.others(item.key, fingerprint):
-            if set(other.formats) & set(self._plan.output.formats):
-                for path, _, _ in other.files:
-                    if self._size(path) is not None and not self.journal.began(path, fingerprint):
-                        raise RefusedError(
-                            f"{item.name}: {self.directory / path} exists, made with other options: "
-                            "--force replaces it, another -o keeps it"
-                        )
+            if set(other.formats) & set(self._plan.output.formats) and (path := self._there(other, fingerprint)):
+                raise RefusedError(
+                    f"{item.name}: {path} exists, made with other options: --force replaces it, another -o keeps it"
+                )
         return None
 
     def begin(self, item: Item, source: Identity, fingerprint: str, paths: list[str]) -> None:
@@ -75,21 +76,23 @@ class Existing:
             self._check(item, source, fingerprint, path)
         self.journal.write_begin(item.key, fingerprint, paths)
 
-    def check_run_file(self, path: str, fingerprints: dict[str, str]) -> None:
-        """Raise StorageError when a file for the whole run exists and is not this plan's to replace."""
-        target = self.directory / path
-        if self._force or not target.exists():
-            return
-        made_with = self.journal.run_file(path)
-        if made_with is None:
-            raise StorageError(f"{target}: exists, made by another program: --force replaces it, another -o keeps it")
-        if made_with != self._plan.run_fingerprint:
-            raise StorageError(f"{target}: exists, made with other options: --force replaces it, another -o keeps it")
-        if lost := next(self.journal.done_keys(fingerprints), None):
-            raise StorageError(
-                f"{target}: holds other photos too ({lost}): name them as well, --force leaves them out, "
-                "another -o keeps it"
-            )
+    def check_run_files(self, kept: Container[str]) -> None:
+        """Raise StorageError when a file for the whole run exists and is not this plan's, of these keys, to replace."""
+        for path in self._run_files:
+            target = self.directory / path
+            made_with = self.journal.run_file(path)
+            print_ = self._plan.run_fingerprint
+            if self._force or self.journal.began(path, print_) or not target.exists():
+                continue
+            if made_with is None:
+                raise StorageError(f"{target}: exists, made by another program: give another -o, or --force")
+            if made_with != print_:
+                raise StorageError(f"{target}: exists, made with other options: give another -o, or --force")
+            if (lost := self.journal.lost(path, kept)) is not None:
+                raise StorageError(
+                    f"{target}: holds other photos too ({lost}): name them as well, or give another -o; "
+                    "--force leaves them out"
+                )
 
     def _check(self, item: Item, source: Identity, fingerprint: str, path: str) -> None:
         target = self.directory / path
@@ -123,14 +126,26 @@ class Existing:
                 found.add((status.st_dev, status.st_ino))
         return frozenset(found)
 
-    def _size(self, path: str) -> int | None:
+    def _intact(self, file: Wrote) -> bool:
+        """True when a file is as it was written: by its size, or with `force` by its content."""
+        path, size, sha256 = file
+        target = self.directory / path
         try:
-            return (self.directory / path).lstat().st_size
+            if target.lstat().st_size != size:
+                return False
+            return not self._force or hashlib.sha256(target.read_bytes()).hexdigest() == sha256
         except OSError:
-            return None
+            return False
 
-    def _first(self, entry: Entry) -> Path:
-        return self.directory / entry.files[0][0]
+    def _there(self, entry: Entry, fingerprint: str) -> Path | None:
+        """A file that holds this entry's answer and would be lost."""
+        for path, _, _ in entry.files:
+            if os.path.lexists(self.directory / path) and not self.journal.began(path, fingerprint):
+                return self.directory / path
+        for path in entry.fragments:
+            if path in self._run_files and (self.directory / path).exists():
+                return self.directory / path
+        return None
 
 
 def _same_input(made_from: Identity, item: Item) -> bool | None:

@@ -92,10 +92,9 @@ def run(
             stack.callback(journal.close)
             if journal.damaged:
                 events.notice(f"{journal.damaged} damaged lines in the journal: what they say is done again")
-            existing = Existing(journal, plan, force=how.force)
-            for name in plan.output.formats:
-                if (path := formats[name].run_file) is not None:
-                    existing.check_run_file(path, keys)
+            run_files = [path for name in plan.output.formats if (path := formats[name].run_file) is not None]
+            existing = Existing(journal, plan, run_files, force=how.force)
+            existing.check_run_files(keys)
         items = [item for item in plan.items if how.shard is None or how.shard.owns(item.key)]
         summary.total = len(items)
         events.started(summary)
@@ -151,6 +150,7 @@ def _told(
                 events.skipped(outcome.item.name, *_files_and_records(outcome.entry, plan))
             case Failed():
                 summary.failed += 1
+                summary.refused += outcome.refused
                 _fail(outcome, existing, events, summary, plan)
         events.progress(summary)
         yield outcome
@@ -202,8 +202,8 @@ def _to_stdout(plan: Plan, formats: Mapping[str, Format], outcomes: Iterable[Out
         raise UsageError("-o - takes one format: give -o DIR for several")
     name = plan.output.formats[0]
     finished = (outcome for outcome in outcomes if isinstance(outcome, Finished))
-    if formats[name].run_file is not None:
-        fragments = (fragment for outcome in finished for fragment in outcome.entry.fragments[name])
+    if (run_file := formats[name].run_file) is not None:
+        fragments = (fragment for outcome in finished for fragment in outcome.entry.fragments[run_file])
         for chunk in formats[name].assemble(fragments, plan.output.options):
             stdout.write(chunk)
             stdout.flush()
@@ -226,6 +226,9 @@ def _write_run_files(
     journal = existing.journal
     if not names:
         return
+    if summary.refused:  # an item that was refused has its part in the file as it is
+        events.notice(f"{' and '.join(str(formats[name].run_file) for name in names)}: not written, see above")
+        return
     if how.shard is not None:
         journal.refresh()
         waiting = sum(not journal.settled(item.key, plan.item_fingerprint(item)) for item in plan.items)
@@ -244,7 +247,8 @@ def _write_run_files(
                 size += len(chunk)
                 yield chunk
 
-        fragments = (fragment for entry in _entries(plan, journal) for fragment in entry.fragments.get(name, ()))
+        fragments = (fragment for entry in _entries(plan, journal) for fragment in entry.fragments.get(path, ()))
+        journal.write_begin(path, plan.run_fingerprint, [path])
         atomic.write(existing.directory / path, counted(formats[name].assemble(fragments, plan.output.options)))
         journal.write_run((path, size, digest.hexdigest()), plan.run_fingerprint)
         summary.run_files.append(path)

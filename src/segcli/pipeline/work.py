@@ -129,9 +129,9 @@ class Writer:
             for one in answered
         ]
         fragments = {
-            kind: [self.formats[kind].fragment(one, output.options) for one in answered]
+            path: [self.formats[kind].fragment(one, output.options) for one in answered]
             for kind in output.formats
-            if self.formats[kind].run_file is not None
+            if (path := self.formats[kind].run_file) is not None
         }
         fingerprint, name = self.plan.item_fingerprint(photo.item), photo.item.name
         wrote: list[list[Wrote]] = [[] for _ in answered]
