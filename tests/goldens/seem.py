@@ -15,6 +15,7 @@ KINDS = {
     "refer": "referring",
     "click": "click",
     "e2e": "end_to_end",
+    "loss": "loss",
 }
 
 
