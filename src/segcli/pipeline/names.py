@@ -34,7 +34,7 @@ class Names:
     two photos one name."""
 
     def __init__(self, items: Sequence[Item], output: Output) -> None:
-        self._template = output.template
+        self._template = None if output.template is None else _SUFFIX.sub("", output.template)
         self._several = len(output.formats) > 1
         if output.template is not None:
             _check(output.template)
@@ -69,7 +69,7 @@ class Names:
                 label=_fit(file.label or "none"),
                 format=file.kind,
             )
-            path = _SUFFIX.sub("", path) + file.extension
+            path += file.extension
             kind = file.kind if self._several and "{format}" not in self._template else ""
         else:
             shared = str(relative.with_suffix("")) in self._shared
