@@ -69,7 +69,7 @@ def test_odd_metadata_puts_nothing_on_stderr():
         "import random; from tests.io.test_fuzz import mutate; from tests.io.pictures import every_kind\n"
         "from segcli.io.images import read_image; from segcli.core.errors import ItemError\n"
         "rng = random.Random(5); kinds = sorted(every_kind().items())\n"
-        "for n in range(300):\n"
+        "for n in range(900):\n"
         "    name, data = kinds[n % len(kinds)]\n"
         "    try: read_image(mutate(data, rng), name, max_pixels=10**6)\n"
         "    except ItemError: pass\n"

@@ -77,9 +77,11 @@ def from_coco(value: dict[str, Any]) -> Rle:
     Raises ValueError when the runs do not fill the size.
     """
     height, width = (int(v) for v in value["size"])
+    if height < 1 or width < 1 or height * width >= 1 << 32:  # pycocotools counts in 32 bits without a check
+        raise ValueError(f"an RLE of {width} x {height} pixels")
     counts = value["counts"]
     if isinstance(counts, list):
-        if sum(counts) != height * width or any(c < 0 for c in counts):
+        if sum(counts) != height * width or any(not isinstance(c, int) or c < 0 for c in counts):
             raise ValueError(f"the runs of an RLE cover {sum(counts)} pixels, its size has {height * width}")
         raw = _mask().frPyObjects({"size": [height, width], "counts": counts}, height, width)
         return Rle((height, width), bytes(raw["counts"]))

@@ -59,7 +59,10 @@ def write(path: Path, data: bytes | Iterable[bytes]) -> None:
             os_fsync(descriptor)
         finally:
             os_close(descriptor)
-        os_replace(temporary, path)
+        try:
+            os_replace(temporary, path)
+        except ValueError as error:  # a NUL in the name
+            raise OSError(errno.EINVAL, str(error)) from None
     except BaseException as error:
         with contextlib.suppress(OSError):
             os_unlink(temporary)

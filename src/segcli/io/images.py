@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import logging
 import math
 import os
 import struct
@@ -72,6 +73,7 @@ BROKEN = (
 PIL.Image.MAX_IMAGE_PIXELS = None
 # Pillow warns about odd metadata in files that it reads well; a batch over a directory has no use for that.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs some errors besides raising them
 
 
 def read_bytes(path: Path, name: str) -> bytes:

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from segcli.core import rle
+
+masks = array_shapes(min_dims=2, max_dims=2, max_side=12).flatmap(lambda shape: arrays(np.bool_, shape))
+
+
+@given(masks)
+def test_a_mask_comes_back_from_its_runs(mask):
+    coded = rle.encode(mask)
+    assert (rle.decode(coded) == mask).all()
+    assert coded.area == mask.sum()
+    assert rle.from_coco(coded.coco()) == coded
+
+
+@given(masks)
+def test_plain_runs_are_read_as_well_as_compressed_ones(mask):
+    column_major = mask.ravel(order="F").astype(int)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], column_major, [1 - column_major[-1]]])))
+    runs = np.diff(np.concatenate([[0], edges])).tolist()
+    assert rle.from_coco({"size": list(mask.shape), "counts": runs}) == rle.encode(mask)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"size": [2, 2], "counts": [3]},
+        {"size": [2, 2], "counts": [5, -1]},
+        {"size": [2, 2], "counts": [1.5, 2.5]},
+        {"size": [-2, -2], "counts": [4]},
+        {"size": [0, 5], "counts": []},
+        {"size": [1 << 16, 1 << 16], "counts": [1 << 32]},
+        {"size": [2, 2], "counts": "3"},
+        {"size": [2, 2], "counts": "\x01"},
+        {"size": [2, 2], "counts": "T"},
+    ],
+)
+def test_runs_that_do_not_fill_their_size_are_refused(value):
+    with pytest.raises(ValueError, match="RLE"):
+        rle.from_coco(value)
