@@ -79,8 +79,9 @@ def click_loop(
     max_clicks: int = 20,
     stop_at: float | None = None,
     rule: ClickRule = next_click,
+    min_clicks: int = 1,
 ) -> tuple[tuple[Click, ...], tuple[float, ...], tuple[float, ...]]:
-    """Clicks, IoUs and seconds for one sample; ends early once the IoU reaches `stop_at`."""
+    """Clicks, IoUs and seconds for one sample; ends early once the IoU reaches `stop_at` after `min_clicks`."""
     clicks: list[Click] = []
     ious: list[float] = []
     seconds: list[float] = []
@@ -93,7 +94,7 @@ def click_loop(
         if mask.shape != sample.truth.shape:
             raise ValueError(f"the model answered {mask.shape} to a photo of {sample.truth.shape}")
         ious.append(click_iou(sample.truth, mask))
-        if stop_at is not None and ious[-1] >= stop_at:
+        if stop_at is not None and ious[-1] >= stop_at and len(clicks) >= min_clicks:
             break
     return tuple(clicks), tuple(ious), tuple(seconds)
 

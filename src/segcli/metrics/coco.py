@@ -30,7 +30,7 @@ class AveragePrecision(NamedTuple):
 def average_precision(
     truth: dict[str, Any], results: Sequence[dict[str, Any]], kind: Literal["segm", "bbox"] = "segm"
 ) -> AveragePrecision:
-    """AP of results in COCO's format, `kind` "segm" or "bbox" (without `bbox` fields boxes are taken from the masks).
+    """AP of results in COCO's format, by masks or by boxes (taken from the masks where a result has no `bbox`).
 
     Raises ItemError for a result of an image that the truth does not list.
     """

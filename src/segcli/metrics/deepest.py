@@ -30,12 +30,12 @@ class Depth(NamedTuple):
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     """Rows y0:y1 and columns x0:x1 that hold everything inside `mask` [H, W], or None for an empty one."""
-    rows: NDArray[np.bool_] = mask.any(axis=1)
+    rows = np.asarray(mask.any(axis=1))
     y0 = int(rows.argmax())
     if not rows[y0]:
         return None
     y1 = len(rows) - int(rows[::-1].argmax())
-    columns: NDArray[np.bool_] = mask[y0:y1].any(axis=0)
+    columns = np.asarray(mask[y0:y1].any(axis=0))
     x0 = int(columns.argmax())
     return y0, y1, x0, len(columns) - int(columns[::-1].argmax())
 

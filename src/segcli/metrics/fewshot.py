@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from segcli.core.errors import UsageError
 
 CLASSES = {"pascal": 20, "coco": 80, "fss": 1000}
-IGNORED = 255
 
 
 class EpisodeCounts(NamedTuple):
@@ -27,10 +26,10 @@ class EpisodeCounts(NamedTuple):
 
 
 def episode_counts(truth: NDArray[Any], prediction: NDArray[Any], ignore: NDArray[Any] | None = None) -> EpisodeCounts:
-    """Counts of one episode. Masks [H, W] of 0 and 1; pixels where `ignore` is 255 are left out on both sides."""
+    """Counts of one episode. Masks [H, W] of 0 and 1; pixels where `ignore` is not 0 are left out on both sides."""
     t, p = truth == 1, prediction == 1
     if ignore is not None:
-        counted = ignore != IGNORED
+        counted = ignore == 0
         t, p = t & counted, p & counted
         pixels = int(np.count_nonzero(counted))
     else:

@@ -1,0 +1,2 @@
+def readers(golden):
+    yield "todo", 1.0, "exact"
