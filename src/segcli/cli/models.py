@@ -96,6 +96,7 @@ def pull(
                 except SegError as error:
                     failed.append(error)
         except BaseException:
+            bars.stopped = True  # else Ctrl-C would wait for gigabytes
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     for earlier in failed[:-1]:
@@ -111,22 +112,25 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Read checkpoints to their last byte: hashes, seals, headers, and no NaN. Exit 5 when one is broken."""
+    from itertools import chain
+
     from segcli.registry.manage import state
     from segcli.registry.verify import verify as findings
-    from segcli.registry.weights import catalogue
+    from segcli.registry.verify import verify_file
+    from segcli.registry.weights import catalogue, is_path
 
+    files = [Path(name) for name in names or () if is_path(name)]
     here = ("bundled", "cached", "partly", "local")
-    entries = _chosen(names) if names else [e for e in catalogue().values() if state(e) in here]
+    known = [name for name in names or () if not is_path(name)]
+    entries = _chosen(known) if names else [e for e in catalogue().values() if state(e) in here]
     broken = []
-    for entry in entries:
-        for found in findings(entry):
-            if names or found.state != "absent":
-                line = {"name": entry.name, "path": str(found.path or ""), "state": found.state, "words": found.words}
-                print(json.dumps(line) if as_json else "  ".join(word or "-" for word in line.values()))
-                broken += [line] if found.state != "sound" else []
+    for found in chain(map(verify_file, files), *map(findings, entries)):
+        if names or found.state != "absent":
+            line = {"name": found.entry, "path": str(found.path or ""), "state": found.state, "words": found.words}
+            print(json.dumps(line) if as_json else "  ".join(word or "-" for word in line.values()), flush=True)
+            broken += [found.words] if found.state != "sound" else []
     if broken:
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise CheckpointError(f"{broken[0]['words']}{more}")
+        raise CheckpointError(broken[0] + (f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""))
 
 
 @app.command()
@@ -283,9 +287,10 @@ def _silent(line: str) -> None:
 
 
 class _Bars:
-    """Progress bars of several downloads on a terminal; without one, nothing."""
+    """Progress bars of several downloads on a terminal. `stopped` ends the downloads at their next bytes."""
 
     def __init__(self, *, show: bool) -> None:
+        self.stopped = False
         self._progress: Any = None
         if show:
             from rich import progress
@@ -321,6 +326,8 @@ class _Bars:
         task: list[Any] = []
 
         def update(done: int, total: int) -> None:
+            if self.stopped:
+                raise KeyboardInterrupt
             if self._progress:
                 if not task:
                     task.append(self._progress.add_task(name, total=total or None))

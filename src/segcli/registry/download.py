@@ -20,6 +20,8 @@ from segcli.registry import web
 from segcli.registry.web import Answer, Patience
 
 CHUNK = 1 << 20
+ENOUGH = 1 << 16
+"""Bytes after which a try that was cut is not counted; less would let a server that trickles go on for ever."""
 Progress = Callable[[int, int], None]
 """Called with bytes here and bytes in all."""
 
@@ -89,6 +91,7 @@ def _fill(wanted: Wanted, partial: Path, file: IO[bytes], patience: Patience, pr
             state = _restart(file, wanted)
         start = state.length
         why, pause, whole = "", None, False
+        progress(start, wanted.size or 0)
         try:
             answer = web.follow("GET", wanted.url, _range(wanted, start), patience.timeout, leave=True)
             try:
@@ -103,7 +106,7 @@ def _fill(wanted: Wanted, partial: Path, file: IO[bytes], patience: Patience, pr
             why = web.reason(error)
         if whole:
             break
-        attempt = 0 if state.length > start else attempt + 1
+        attempt = 0 if state.length - start >= ENOUGH else attempt + 1
         if attempt >= patience.tries:
             raise CheckpointError(
                 f"{wanted.what}: {why or 'the connection was cut'} ({patience.tries} tries); what came is kept, "

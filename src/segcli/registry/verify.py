@@ -26,23 +26,28 @@ class Finding:
 def verify(entry: Entry) -> Iterator[Finding]:
     """Read every file of `entry` to its end: size, hash, header, seal, NaN."""
     for shipped in places.bundled(entry):
-        yield _finding(entry, shipped, _safetensors, shipped)
+        yield _finding(entry.name, shipped, _safetensors, shipped)
     for file in entry.files:
         path = places.original(entry, file)
         made = places.converted(entry, file) if file.is_pickle else None
         if path is not None:
-            yield _finding(entry, path, _published, entry, file, path)
+            yield _finding(entry.name, path, _published, entry, file, path)
         if made is not None and made.is_file():
-            yield _finding(entry, made, _safetensors, made)
+            yield _finding(entry.name, made, _safetensors, made)
         elif path is None:
             yield Finding(entry.name, None, "absent", f"{file.name}: not here; type `seg models pull {entry.name}`")
 
 
-def _finding(entry: Entry, path: Path, check: Callable[..., str], *about: object) -> Finding:
+def verify_file(path: Path) -> Finding:
+    """Read a safetensors file that no entry names to its end."""
+    return _finding(path.name, path, _safetensors, path)
+
+
+def _finding(name: str, path: Path, check: Callable[..., str], *about: object) -> Finding:
     try:
-        return Finding(entry.name, path, "sound", check(*about))
+        return Finding(name, path, "sound", check(*about))
     except SegError as error:
-        return Finding(entry.name, path, "broken", str(error))
+        return Finding(name, path, "broken", str(error))
 
 
 def _published(entry: Entry, file: File, path: Path) -> str:

@@ -29,7 +29,7 @@ BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, Tim
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to try. A try that brought bytes forward is not counted against `tries`.
+    """How long to try. A try that brought enough bytes is not counted against `tries`.
 
     timeout: seconds without a byte; pause: seconds before the second try, doubled each time, at most 8;
     longest: what a server may ask for with Retry-After before seg gives up instead.
