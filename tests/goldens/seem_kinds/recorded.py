@@ -23,6 +23,8 @@ class Recorded:
     @classmethod
     def read(cls, golden: Golden) -> Recorded:
         tensors = load_file(golden.path)
+        if "weights_file" in golden.entry:  # several goldens with the same weights
+            tensors |= load_file(golden.directory / golden.entry["weights_file"])
         return cls(golden, {key: t.float() if t.dtype == torch.float16 else t for key, t in tensors.items()})
 
     @property
