@@ -2,13 +2,198 @@
 
 from __future__ import annotations
 
-from .support import Seg, read_mask
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from .support import Seg, make_photo, read_mask
 
 
-def test_one_click_gives_one_mask_of_the_photos_size_and_name(seg: Seg, photo):
+def test_one_click_gives_one_mask_of_the_photos_size_and_name(seg: Seg, photo: Path):
     ran = seg("point", photo, "--at", "60,45")
     assert (ran.code, ran.stdout) == (0, b"")
     mask = read_mask(seg.cwd / "seg-out" / "photo.png")
     assert mask.shape == (90, 120)
     assert mask[45, 60]
     assert not mask[0, 0]
+
+
+def test_auto_names_its_device_once_and_an_absent_device_is_refused_with_exit_6(seg: Seg, photo: Path):
+    ran = seg("point", photo, "--at", "60,45")
+    assert ran.stderr.count("discs on") == 1
+    refused = seg("point", photo, "--at", "60,45", "--device", "cuda:99", "-o", "other")
+    assert refused.code == 6
+    assert "--device cuda:99" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_percentages_mean_the_same_place_in_photos_of_any_size(seg: Seg):
+    make_photo(seg.cwd / "in" / "small.png", (100, 60))
+    make_photo(seg.cwd / "in" / "large.png", (200, 300))
+    assert seg("point", "in", "--at", "50%,50%").code == 0
+    assert read_mask(seg.cwd / "seg-out" / "small.png")[30, 50]
+    assert read_mask(seg.cwd / "seg-out" / "large.png")[150, 100]
+
+
+def test_a_click_outside_a_single_photo_is_exit_2_and_names_the_click(seg: Seg, photo: Path):
+    ran = seg("point", photo, "--at", "500,45")
+    assert ran.code == 2
+    assert "500,45" in ran.stderr
+    assert "photo.png" in ran.stderr
+    assert ran.stderr.strip().count("\n") == ran.stderr.count("discs on")
+    assert not list((seg.cwd / "seg-out").glob("*.png"))
+
+
+def test_in_a_list_only_the_photo_that_the_click_misses_fails(seg: Seg):
+    make_photo(seg.cwd / "in" / "large.png", (300, 300))
+    make_photo(seg.cwd / "in" / "small.png", (50, 50))
+    (seg.cwd / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
+    ran = seg("point", "in", "--at", "200,200", "--json")
+    assert ran.code == 3
+    summary = ran.lines[-1]["summary"]
+    assert (summary["done"], summary["failed"], summary["exit_code"]) == (1, 2, 3)
+    failed = {Path(line["image"]).name: line["code"] for line in ran.lines if "error" in line}
+    assert failed == {"small.png": 2, "broken.jpg": 3}
+    said = [line for line in ran.stderr.splitlines() if "small.png" in line or "broken.jpg" in line]
+    assert len(said) == 2
+    assert [p.name for p in (seg.cwd / "seg-out").glob("*.png")] == ["large.png"]
+
+
+def test_each_makes_every_click_and_box_an_object_of_its_own(seg: Seg, photo: Path):
+    ran = seg("point", photo, "--at", "30,45", "--at", "90,45", "--not-at", "60,45", "--each", "-f", "jsonl", "-o", "-")
+    assert ran.code == 0
+    assert [line["ask"]["at"] for line in ran.lines] == [[[30, 45]], [[90, 45]]]
+    assert all(line["ask"]["not_at"] == [[60, 45]] for line in ran.lines)
+
+
+def test_all_prompts_together_are_one_object(seg: Seg, photo: Path):
+    stroke = seg.cwd / "stroke.png"
+    drawn = np.zeros((90, 120), np.uint8)
+    drawn[80:85, 5:10] = 255
+    PIL.Image.fromarray(drawn).save(stroke)
+    rough = seg.cwd / "rough.png"
+    PIL.Image.fromarray(drawn[::-1, ::-1].copy()).save(rough)
+    ran = seg(
+        *("point", photo, "--at", "60,45", "--not-at", "70,45", "--box", "0,0,10,10", "--not-box", "5,5,10,10"),
+        *("--scribble", "100,10;110,10", "--scribble", stroke, "--not-scribble", "0,89;119,89"),
+        *("--polygon", "20,60;40,60;40,80", "--mask", rough, "--refine", stroke, "-f", "jsonl,mask", "-o", "out"),
+    )
+    assert ran.code == 0
+    (line,) = [json.loads(text) for text in (seg.cwd / "out" / "masks.jsonl").read_text().splitlines()]
+    assert set(line["ask"]) == {
+        *("at", "not_at", "box", "not_box", "scribble", "not_scribble", "polygon", "mask", "previous")
+    }
+    assert len(line["ask"]["scribble"]) == 2
+    assert read_mask(next((seg.cwd / "out" / "mask").glob("*.png")))[82, 7]
+
+
+def test_multimask_gives_all_answers_with_their_scores(seg: Seg, photo: Path):
+    ran = seg("point", photo, "--at", "60,45", "--multimask", "-f", "jsonl", "-o", "-")
+    assert [mask["score"] for mask in ran.lines[0]["masks"]] == [0.9, 0.5, 0.1]
+
+
+def test_the_bytes_of_a_photo_come_on_stdin_and_the_mask_goes_to_stdout(seg: Seg, photo: Path):
+    ran = seg("point", "-", "--at", "60,45", "-o", "-", stdin=photo.read_bytes())
+    assert ran.code == 0
+    assert ran.stdout.startswith(b"\x89PNG")
+    assert not (seg.cwd / "seg-out").exists()
+
+
+def test_a_second_run_does_nothing_and_a_different_one_is_refused_until_forced(seg: Seg, photo: Path):
+    assert seg("point", photo, "--at", "60,45").code == 0
+    first = (seg.cwd / "seg-out" / "photo.png").read_bytes()
+    again = seg("point", photo, "--at", "60,45", "--json")
+    assert again.code == 0
+    assert again.lines[-1]["summary"]["skipped"] == 1
+    other = seg("point", photo, "--at", "20,20")
+    assert other.code != 0
+    assert "--force" in other.stderr
+    assert (seg.cwd / "seg-out" / "photo.png").read_bytes() == first
+    assert seg("point", photo, "--at", "20,20", "--force").code == 0
+    assert (seg.cwd / "seg-out" / "photo.png").read_bytes() != first
+
+
+def test_a_dry_run_names_what_it_would_do_and_writes_nothing(seg: Seg, photo: Path):
+    ran = seg("point", photo, "--at", "60,45", "--dry-run")
+    assert (ran.code, ran.stdout.decode().strip()) == (0, str(photo))
+    assert not (seg.cwd / "seg-out").exists()
+
+
+def test_a_template_names_the_files_and_the_tree_is_mirrored_without_one(seg: Seg):
+    make_photo(seg.cwd / "in" / "a" / "one.png")
+    make_photo(seg.cwd / "in" / "b" / "one.png")
+    assert seg("point", "in", "-r", "--at", "60,45").code == 0
+    assert {str(p.relative_to(seg.cwd / "seg-out")) for p in (seg.cwd / "seg-out").rglob("*.png")} == {
+        "a/one.png",
+        "b/one.png",
+    }
+    assert seg("point", "in", "-r", "--at", "60,45", "-o", "flat/{parent}-{stem}.png").code == 0
+    assert {p.name for p in (seg.cwd / "flat").glob("*.png")} == {"a-one.png", "b-one.png"}
+
+
+def test_a_prompts_file_asks_many_photos_many_things(seg: Seg):
+    make_photo(seg.cwd / "a.png")
+    make_photo(seg.cwd / "b.png")
+    lines = [
+        {"image": "a.png", "id": "left", "at": [[20, 45]]},
+        {"image": "b.png", "rounds": [{"at": [[60, 45]]}, {"at": [[60, 45]], "not_at": [["90%", "50%"]]}]},
+        {"image": "./a.png", "id": "right", "box": [80, 10, 110, 80]},
+    ]
+    (seg.cwd / "asks.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    assert seg("point", "--prompts", "asks.jsonl").code == 0
+    out = seg.cwd / "seg-out"
+    assert {p.name for p in out.glob("*.png")} == {"a-left.png", "a-right.png", "b.png"}
+    assert read_mask(out / "a-right.png")[10:81, 80:111].all()
+
+
+def test_a_live_session_answers_each_line_before_the_next_is_sent(seg: Seg, photo: Path):
+    import subprocess
+
+    process = seg.start("point", "--prompts", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    answers = []
+    for line in (
+        '{"image": "photo.png", "id": "1", "at": [[60, 45]]}',
+        "nonsense",
+        '{"image": "photo.png", "at": [9, 9]}',
+    ):
+        process.stdin.write(line.encode() + b"\n")
+        process.stdin.flush()
+        answers.append(json.loads(process.stdout.readline()))
+    process.stdin.close()
+    assert process.wait() == 3
+    assert ["masks" in answer for answer in answers] == [True, False, True]
+    assert "error" in answers[1]
+
+
+def test_a_reader_that_leaves_early_is_no_error_to_talk_about(seg: Seg):
+    for number in range(3):
+        make_photo(seg.cwd / "in" / f"{number}.png")
+    read, write = os.pipe()
+    os.close(read)
+    process = seg.start("point", "in", "--at", "60,45", "-f", "jsonl", "-o", "-", "-q", stdout=write, stderr=-1)
+    os.close(write)
+    _, said = process.communicate()
+    assert process.returncode == 141
+    assert said == b""
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(seg: Seg):
+    for number in range(40):
+        make_photo(seg.cwd / "in" / f"{number}.png", (600, 600))
+    process = seg.start("point", "in", "--at", "60,45", "--json", "--batch", "1", stdout=-1, stderr=-1)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in said
+    again = seg("point", "in", "--at", "60,45", "--json")
+    summary = again.lines[-1]["summary"]
+    assert summary["skipped"] >= 1
+    assert summary["skipped"] + summary["done"] == 40

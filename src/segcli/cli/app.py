@@ -54,5 +54,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if "_SEG_COMPLETE" in os.environ:  # the shell asks for completions; Typer answers
         command().main(arguments, prog_name="seg")
-    with exit_codes(debug="--debug" in arguments), command().make_context("seg", list(arguments)) as ctx:
+    with exit_codes(arguments), command().make_context("seg", list(arguments)) as ctx:
         ctx.command.invoke(ctx)

@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 import typer
 
+from segcli.cli.tree import VERBS
 from segcli.core.errors import SegError
 
 TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -27,9 +28,19 @@ class Terminated(BaseException):
     """SIGTERM, raised where the main thread stands so that temporary files are removed on the way out."""
 
 
+_command = "seg"
+"""What messages begin with: the command as far as it was typed without options."""
+
+
 @contextmanager
-def exit_codes(debug: bool) -> Iterator[None]:
-    """Turn whatever leaves the block into one line on stderr and the right exit code. `debug` shows the traceback."""
+def exit_codes(arguments: Sequence[str]) -> Iterator[None]:
+    """Turn whatever leaves the block into one line on stderr and the right exit code.
+
+    `arguments` is the command line; with --debug in it the traceback is shown too.
+    """
+    global _command
+    debug = "--debug" in arguments
+    _command = f"seg {arguments[0]}" if arguments and arguments[0] in VERBS else "seg"
     previous = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         yield
@@ -39,33 +50,32 @@ def exit_codes(debug: bool) -> Iterator[None]:
     except TyperUsageError as error:
         _leave(_name(error), _typer_line(error), 2, debug)
     except SegError as error:
-        _leave(_verb(), str(error), error.exit_code, debug)
+        _leave(_command, str(error), error.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
-        _leave(_verb(), "interrupted; type the same command again to go on", 130, debug)
+        _leave(_command, "interrupted; type the same command again to go on", 130, debug)
     except Terminated:
-        _leave(_verb(), "terminated; type the same command again to go on", 143, debug)
+        _leave(_command, "terminated; type the same command again to go on", 143, debug)
     except BrokenPipeError:
         # What the next program in the pipe has not read it does not want. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
     except MemoryError:
-        _leave(_verb(), "out of memory; type --batch 1, or give smaller photos", 6, debug)
+        _leave(_command, "out of memory; type --batch 1, or give smaller photos", 6, debug)
     except Exception as error:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         hint = "" if debug else "; run it again with --debug and send what it prints"
-        _leave(_verb(), f"this is a bug of seg, please report it: {what}{hint}", 1, debug)
+        _leave(_command, f"this is a bug of seg, please report it: {what}{hint}", 1, debug)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
 def warn(line: str) -> None:
     """One line for people, on stderr."""
-    print(f"{_verb()}: {one_line(line)}", file=sys.stderr, flush=True)
+    print(f"{_command}: {one_line(line)}", file=sys.stderr, flush=True)
 
 
 def one_line(text: str) -> str:
     """The text without line breaks and control characters, as names of files may hold them."""
-    text = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -83,19 +93,13 @@ def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
 
 def _typer_line(error: Exception) -> str:
     """Typer's message as a line of ours."""
-    message = one_line(error.format_message()) if hasattr(error, "format_message") else str(error)
+    message = " ".join(error.format_message().split()) if hasattr(error, "format_message") else str(error)
+    if message.startswith("Usage:"):  # a group without a command: Typer would print its whole help
+        message = "missing command"
     return f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{_name(error)} --help`"
 
 
 def _name(error: Exception) -> str:
     """The command that refused, with its verb: "seg point"."""
     ctx = getattr(error, "ctx", None)
-    return str(ctx.command_path) if ctx is not None else _verb()
-
-
-def _verb() -> str:
-    """The command as far as it is typed without options: "seg point"."""
-    from segcli.cli.tree import VERBS
-
-    first = next(iter(sys.argv[1:]), "")
-    return f"seg {first}" if first in VERBS else "seg"
+    return str(ctx.command_path) if ctx is not None else _command

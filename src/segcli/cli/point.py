@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -63,15 +64,18 @@ def point(
         found = photos(reading, writing)
         asks = parsed.asks()
         items = [Item(one.relative, one.source, asks, one.data) for one in found.inputs]
+    elif asked == "-":
+        from segcli.cli.live import answer_lines
+
+        answer_lines(find(computing.model), writing, computing, telling)
     else:
         entry = find(computing.model)
+        if not Path(asked).is_file():
+            raise UsageError(f"--prompts {asked}: no such file; give a file of JSON lines, or - for a live session")
 
-        from segcli.cli import promptfile
+        from segcli.cli.promptfile import read_items
         from segcli.cli.running import refuse_clashes, run_items
 
-        lines = promptfile.read(asked)
-        for line in lines:
-            refuse_what_it_does_not_take(entry, dict.fromkeys(sorted(line.kinds), line.where))
-        items = promptfile.items(lines)
+        items = read_items(asked, entry)
     refuse_clashes(items, writing.place[1])
     run_items("point", items, entry, reading, writing, computing, telling)

@@ -64,6 +64,7 @@ def run_items(
     """Do the items and exit with the run's code. Raises SegError for what concerns the run as a whole."""
     from segcli.cli.report import Report
     from segcli.pipeline.plan import Output, Plan, fingerprint
+    from segcli.pipeline.progress import with_bar
     from segcli.pipeline.run import How, run
     from segcli.pipeline.shard import Shard
 
@@ -92,7 +93,9 @@ def run_items(
         shard=None if reading.shard is None else Shard.parse(reading.shard),
         dry_run=writing.dry_run,
     )
-    summary: Summary = run(plan, open_lazily(entry, computing, telling), how, report)
+    summary: Summary = run(
+        plan, open_lazily(entry, computing, telling), how, report if telling.quiet else with_bar(report)
+    )
     raise typer.Exit(summary.exit_code)
 
 
