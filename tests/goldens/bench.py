@@ -67,4 +67,3 @@ def outcome(golden: Golden, differences: Iterable[tuple[str, float, str]]) -> Ou
     if failed:
         return Outcome(False, failed)
     return Outcome(count > 0, f"{count} values, max difference {worst:.3g}")
-

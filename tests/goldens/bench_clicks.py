@@ -58,10 +58,12 @@ def noc_runs(golden: Golden) -> Iterator[Difference]:
             image = Image(np.zeros((*truth.shape, 3), np.uint8), truth.shape)
             answer = _toy(run["predictor"], truth)
             sample = ClickSample(image, "1", truth)
-            clicks, ious, _ = click_loop(
-                sample, answer, run["max_clicks"], run["target"], min_clicks=run["min_clicks"]
+            clicks, ious, _ = click_loop(sample, answer, run["max_clicks"], run["target"], min_clicks=run["min_clicks"])
+            yield (
+                f"{where} {recorded['image']} clicks",
+                same([tuple(map(int, c)) for c in clicks], [tuple(c) for c in recorded["clicks"]]),
+                "exact",
             )
-            yield f"{where} {recorded['image']} clicks", same([tuple(map(int, c)) for c in clicks], [tuple(c) for c in recorded["clicks"]]), "exact"
             yield f"{where} {recorded['image']} IoUs", same(np.float32(ious), np.float32(recorded["ious_f32"])), "exact"
             curves.append(ious)
         for k, threshold in enumerate(run["thresholds"]):

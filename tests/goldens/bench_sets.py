@@ -45,9 +45,7 @@ def panoptic(golden: Golden) -> Iterator[Difference]:
     entries = [{a["image_id"]: a for a in d["annotations"]} for d in (truth, results)]
     for image in truth["images"]:
         true, predicted = (e[image["id"]] for e in entries)
-        colours = [
-            read_panoptic_png(folder / part / e["file_name"]) for part, e in (("gt", true), ("pr", predicted))
-        ]
+        colours = [read_panoptic_png(folder / part / e["file_name"]) for part, e in (("gt", true), ("pr", predicted))]
         counts = image_counts(
             colours[0],
             segments(true["segments_info"]),
@@ -176,14 +174,14 @@ def referring(golden: Golden) -> Iterator[Difference]:
 
 
 def fewshot(golden: Golden) -> Iterator[Difference]:
-    arrays, recorded = np.load(golden.directory / "fewshot.npz"), load_json(golden, "fewshot.json")
+    arrays, recorded = dict(np.load(golden.directory / "fewshot.npz")), load_json(golden, "fewshot.json")
     for case, expected in recorded.items():
         episodes: list[tuple[int, EpisodeCounts]] = []
         if "counts" in expected:
             for row in arrays[expected["counts"].split()[0]]:
                 episodes.append((int(row[0]), EpisodeCounts(*(int(v) for v in row[1:]))))
         for k, (cls, *theirs) in enumerate(expected.get("episodes", [])):
-            ignore = arrays[f"{case}_{k}_ignore"] if f"{case}_{k}_ignore" in arrays else None
+            ignore = arrays.get(f"{case}_{k}_ignore")
             counts = episode_counts(arrays[f"{case}_{k}_gt"], arrays[f"{case}_{k}_pr"], ignore)
             yield f"{case} episode {k}", same(counts, theirs), "exact"
             episodes.append((int(cls), counts))
@@ -220,7 +218,11 @@ def episodes(golden: Golden) -> Iterator[Difference]:
             order = list(classes)
             drawn = fss_episodes([(first + k, classes[c]) for k, c in enumerate(order)], 1)
             mine = [
-                [f"{order[e.cls - first]}/{e.query}.jpg", [f"{order[e.cls - first]}/{s}.jpg" for s in e.supports], e.cls]
+                [
+                    f"{order[e.cls - first]}/{e.query}.jpg",
+                    [f"{order[e.cls - first]}/{s}.jpg" for s in e.supports],
+                    e.cls,
+                ]
                 for e in drawn
             ]
             yield name, same(json.dumps(mine), json.dumps(expected["episodes"])), "exact"
@@ -243,7 +245,8 @@ def derived(golden: Golden) -> Iterator[Difference]:
     overlaps = []
     for case in ores["samples"]:
         targets, candidates = (
-            list(unpacked(arrays[f"ores_{case['id']}_{k}"], (case[f"n_{k}"], *shape))) for k in ("targets", "candidates")
+            list(unpacked(arrays[f"ores_{case['id']}_{k}"], (case[f"n_{k}"], *shape)))
+            for k in ("targets", "candidates")
         )
         chosen = best_candidates(targets, candidates)
         yield f"ores {case['id']} chosen", same(chosen, case["selected"]), "exact"
@@ -261,7 +264,9 @@ def _youtube(arrays: Any, recorded: dict[str, Any]) -> Iterator[Difference]:
         truth, prediction = arrays[f"yt_{k}_gt"], arrays[f"yt_{k}_pr"]
         frames = [f"{5 * t:05d}" for t in range(len(truth))]
         results.append(score_youtube(Sequence.of_arrays(name, truth, prediction, frames, meta)))
-    by_object = {(r.name, str(k)): (j, f) for r in results for k, j, f in zip(r.labels, r.j_means, r.f_means, strict=True)}
+    by_object = {
+        (r.name, str(k)): (j, f) for r in results for k, j, f in zip(r.labels, r.j_means, r.f_means, strict=True)
+    }
     for row in recorded["per_object"]:
         j, f = by_object[row["video"], row["object"]]
         yield f"{row['video']} {row['object']} J", gap(j, row["J"]), ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence as Many
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +99,7 @@ class VideoResult:
 
 
 def score(sequence: Sequence, rule: str, *, all_frames: bool = False) -> VideoResult:
-    """Score one sequence by one of `RULES`. Raises ItemError, with the sequence's name, where the rule has no answer."""
+    """Score one sequence by one of `RULES`. Raises ItemError, naming the sequence, where the rule has no answer."""
     if rule not in RULES:
         raise UsageError(f"no rule {rule}; there are {', '.join(RULES)}")
     if rule == "vos-benchmark":

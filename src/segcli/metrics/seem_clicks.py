@@ -21,9 +21,7 @@ def first_click(target: NDArray[np.bool_]) -> Click:
     return Click(y, x, positive=True)
 
 
-def next_click(
-    target: NDArray[np.bool_], prediction: NDArray[np.bool_], marked: NDArray[np.bool_]
-) -> Click | None:
+def next_click(target: NDArray[np.bool_], prediction: NDArray[np.bool_], marked: NDArray[np.bool_]) -> Click | None:
     """The next click for one object, all maps [H, W] at the padded input resolution.
 
     marked: union of all earlier marks. None when the IoU has already reached 0.925. Without any error the click is a
