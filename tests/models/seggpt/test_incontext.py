@@ -111,11 +111,11 @@ def test_a_shared_query_survives_logits_of_any_size():
     q, k, v, bias_rows, bias_columns = attention_inputs(8, 4, 4)
     bias_rows[:, :4, :2] += 500  # key rows of the examples
     bias_rows[:, 4:, :2] -= 500
-    prompts = (torch.stack([k[:, :8], -k[:, :8]]), torch.stack([v[:, :8], v[:, :8] + 1]))
+    prompts = [(k[:, :8], v[:, :8]), (-k[:, :8], v[:, :8] + 1)]
     shared = tiles.attend_each(q, prompts, (k[:, 8:], v[:, 8:]), bias_rows, bias_columns)
     bias = (bias_rows[..., :, None] + bias_columns[..., None, :]).flatten(2)
     each = []
-    for prompt_k, prompt_v in zip(*prompts, strict=True):
+    for prompt_k, prompt_v in prompts:
         logits = q @ torch.cat([prompt_k, k[:, 8:]], 1).mT * 8**-0.5 + bias
         each.append(torch.softmax(logits, dim=-1) @ torch.cat([prompt_v, v[:, 8:]], 1))
     torch.testing.assert_close(shared, (each[0] + each[1]) / 2, atol=1e-5, rtol=1e-5)

@@ -15,7 +15,7 @@ class SegGPTConfig:
     skips_after:   indices of the blocks whose normalised outputs the decoder reads.
     drop_path:     rate of the last block; the rates rise linearly from 0.
 
-    Raises ValueError for a canvas that is not two squares of whole patches.
+    Raises ValueError for a canvas that is not two squares of whole patches, and for skips that aren't different blocks.
     """
 
     canvas: tuple[int, int] = (896, 448)
@@ -36,6 +36,9 @@ class SegGPTConfig:
             raise ValueError(
                 f"a canvas of {height}x{width} is not two squares of whole {self.patch_size}-pixel patches"
             )
+
+        if len({*self.skips_after} & {*range(self.depth)}) != len(self.skips_after):
+            raise ValueError(f"skips after blocks {self.skips_after} of a model with {self.depth} blocks")
 
     @property
     def grid(self) -> tuple[int, int]:

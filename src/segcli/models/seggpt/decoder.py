@@ -23,11 +23,12 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(dim, 3, kernel_size=1)
 
     def pixels(self, skips: Tensor) -> Tensor:
-        """Skips [B, h, w, levels*D] -> pixel features [B, C, h*p, w*p]."""
+        """Skips [B, h, w, levels*D] -> pixel features [B, C, h*p, w*p], channels innermost in memory."""
         batch, rows, columns, _ = skips.shape
         patch = self.patch_size
         spread: Tensor = self.spread(skips).reshape(batch, rows, columns, patch, patch, -1)
-        return spread.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, rows * patch, columns * patch)
+        pixels = spread.transpose(2, 3).reshape(batch, rows * patch, columns * patch, -1)
+        return pixels.permute(0, 3, 1, 2)
 
     def last_pixel_row(self, skips: Tensor) -> Tensor:
         """Skips of one token row [B, w, levels*D] -> features of its last row of pixels [B, C, 1, w*p]."""
@@ -35,13 +36,12 @@ class Decoder(nn.Module):
         patch = self.patch_size
         last = slice((patch - 1) * patch * self.conv.in_channels, None)  # outputs are ordered row, column, channel
         spread = F.linear(skips, self.spread.weight[last], self.spread.bias[last])
-        return spread.reshape(batch, columns * patch, -1).transpose(1, 2)[:, :, None]
+        return spread.reshape(batch, 1, columns * patch, -1).permute(0, 3, 1, 2)
 
     def colors(self, convolved: Tensor) -> Tensor:
         """Convolved features [B, C, H, W] -> colours [B, 3, H, W], by pixel."""
         each = F.gelu(self.norm(convolved.permute(0, 2, 3, 1)))
-        out: Tensor = self.head(each.permute(0, 3, 1, 2))
-        return out
+        return F.linear(each, self.head.weight.flatten(1), self.head.bias).permute(0, 3, 1, 2)
 
     def forward(self, skips: Tensor) -> Tensor:
         """Skips [B, h, w, levels*D] -> normalised colour canvas [B, 3, H, W]."""

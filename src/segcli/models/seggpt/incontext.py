@@ -126,11 +126,10 @@ class InContext:
         attention, (by_row, by_column) = block.attention, tables
         columns = self.model.config.grid[1]
         q, k, v = (part[0] for part in attention.split_heads(block.norm1(tokens.query)[None]))
-        keys, values, prompts = [], [], []
+        pairs, prompts = [], []
         for number, each in enumerate(tokens.prompts):
             prompt_q, prompt_k, prompt_v = (part[0] for part in attention.split_heads(block.norm1(each)[None]))
-            keys.append(prompt_k)
-            values.append(prompt_v)
+            pairs.append((prompt_k, prompt_v))
             if seam_only and number:
                 continue
             first = self._half - 1 if seam_only else 0
@@ -139,7 +138,7 @@ class InContext:
             both = torch.cat([prompt_k, k], dim=1), torch.cat([prompt_v, v], dim=1)
             prompts.append(self._projected(block, attend(rows, *both, *bias)))
         bias = self._bias(q, by_row[self._half :], by_column)
-        mean = attend_each(q, (torch.stack(keys), torch.stack(values)), (k, v), *bias)
+        mean = attend_each(q, pairs, (k, v), *bias)
         return Tokens(torch.stack(prompts), self._projected(block, mean))
 
     def _bias(self, q: Tensor, by_row: Tensor, by_column: Tensor) -> Tables:

@@ -6,6 +6,8 @@ as the bias and gets the logits added in place; the arithmetic is the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,28 +47,32 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias_rows: Tensor, bias_columns: Ten
 
 
 def attend_each(
-    q: Tensor, prompts: tuple[Tensor, Tensor], query: tuple[Tensor, Tensor], bias_rows: Tensor, bias_columns: Tensor
+    q: Tensor,
+    prompts: Sequence[tuple[Tensor, Tensor]],
+    query: tuple[Tensor, Tensor],
+    bias_rows: Tensor,
+    bias_columns: Tensor,
 ) -> Tensor:
     """The query's rows attend to each example and to the query itself; the mean over the examples.
 
-    q [heads, R, d]. prompts: k and v [N, heads, Lp, d], query: k and v [heads, Lq, d]. Keys of an example stand above
-    those of the query: bias_rows [heads, R, H] covers both, bias_columns [heads, R, W]. -> [heads, R, d].
+    q [heads, R, d]. prompts: k and v of each example [heads, Lp, d]. query: k and v [heads, Lq, d]. An example stands above
+    the query: bias_rows [heads, R, H] covers both, bias_columns [heads, R, W]. -> [heads, R, d].
 
     What a row has with the query's own keys is the same for all examples, so it is computed once; softmax over the
     union of two key sets is the mean of the two results weighted by their sums of exponentials.
     """
-    examples = len(prompts[0])
+    examples = len(prompts)
     if examples == 1 or q.device.type != "cpu":
         each = (
             attend(q, torch.cat([k, query[0]], 1), torch.cat([v, query[1]], 1), bias_rows, bias_columns)
-            for k, v in zip(*prompts, strict=True)
+            for k, v in prompts
         )
         return torch.stack(list(each)).mean(0)
     heads, rows, width = q.shape
     scale = width**-0.5
-    upper = prompts[0].shape[2] // bias_columns.shape[2]
+    upper = prompts[0][0].shape[1] // bias_columns.shape[2]
     out = torch.empty_like(q)
-    buffer = q.new_empty(min(TILE_ROWS, rows) * max(prompts[0].shape[2], query[0].shape[1]))
+    buffer = q.new_empty(min(TILE_ROWS, rows) * max(prompts[0][0].shape[1], query[0].shape[1]))
     for head in range(heads):
         for start in range(0, rows, TILE_ROWS):
             tile = slice(start, start + TILE_ROWS)
@@ -74,7 +80,7 @@ def attend_each(
             own = _tile(buffer, q[head, tile], query[0][head], each_row[:, upper:], each_column, scale)
             own_log, own_mean = _reduced(own, query[1][head])
             total = torch.zeros_like(own_mean)
-            for k, v in zip(*prompts, strict=True):
+            for k, v in prompts:
                 other = _tile(buffer, q[head, tile], k[head], each_row[:, :upper], each_column, scale)
                 log, mean = _reduced(other, v[head])
                 total += torch.lerp(own_mean, mean, torch.sigmoid(log - own_log))
