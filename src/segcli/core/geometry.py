@@ -205,10 +205,12 @@ def fill_rings(rings: Sequence[Ring], size: tuple[int, int]) -> NDArray[np.bool_
     if not edges:
         return mask
     x0, y0, x1, y1 = np.concatenate(edges).T
+    up = y1 < y0  # an edge walked both ways (a bridge between rings) must cross each row at the very same place
+    x0, x1, y0, y1 = np.where(up, x1, x0), np.where(up, x0, x1), np.where(up, y1, y0), np.where(up, y0, y1)
     if not all(np.isfinite(v).all() for v in (x0, y0, x1, y1)):
         return mask
-    first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
+    first = np.clip(np.ceil(y0 - 0.5), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(y1 - 0.5), 0, height).astype(np.int64)
     count = last - first
     keep = count > 0
     if not keep.any():

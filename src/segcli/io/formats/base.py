@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from segcli.core.errors import ItemError
+from segcli.core.image import Image
 from segcli.io.formats.contract import Answered, Options
 from segcli.io.images import read_bytes
 
@@ -28,6 +29,13 @@ class PerPhoto:
     def assemble(self, fragments: Iterable[Any], options: Options) -> Iterator[bytes]:
         """Nothing: there is no file for the whole run."""
         return iter(())
+
+
+def full_size(image: Image) -> Image:
+    """The photo itself. Raises ValueError when it was decoded smaller, which no caller may do for `needs_photo`."""
+    if image.reduced:
+        raise ValueError(f"{image.name} is needed at full size")
+    return image
 
 
 class Categories:

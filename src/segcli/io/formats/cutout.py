@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segcli.core.errors import ItemError
 from segcli.core.image import Image
 from segcli.io.formats.alpha import opacities
-from segcli.io.formats.base import PerPhoto
+from segcli.io.formats.base import PerPhoto, full_size
 from segcli.io.formats.contract import Answered, Options, Rendered
 from segcli.io.png import write_png
 
@@ -20,8 +20,6 @@ _WEBP_SIDE = 16383
 
 def cut(image: Image, alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [h, w, 4]: the photo with `alpha` times its own transparency; nothing is left of it where that is 0."""
-    if image.reduced:
-        raise ValueError("a cut-out needs the photo at full size")
     if image.alpha is not None:
         alpha = multiplied(alpha, image.alpha)
     rgba = np.empty((*alpha.shape, 4), dtype=np.uint8)
@@ -71,7 +69,7 @@ class Cutout(PerPhoto):
         """
         files = []
         for n, label, alpha in opacities(answered, options):
-            image = answered.image
+            image = full_size(answered.image)
             if options.crop:
                 region = tight(alpha, options.margin)
                 if region is None:

@@ -11,7 +11,7 @@ import PIL.Image
 
 from segcli.core.image import Image
 from segcli.io.formats.alpha import hard_alpha, soft_alpha
-from segcli.io.formats.base import PerPhoto
+from segcli.io.formats.base import PerPhoto, full_size
 from segcli.io.formats.contract import Answered, Options, Rendered
 from segcli.io.formats.cutout import cut, tight
 from segcli.io.formats.npz import member
@@ -29,7 +29,7 @@ class Ora(PerPhoto):
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
         """One file; with the photo alone when there is no target."""
-        image, prediction = answered.image, answered.prediction
+        image, prediction = full_size(answered.image), answered.prediction
         height, width = image.size
         pixels = image.pixels if image.alpha is None else np.dstack([image.pixels, image.alpha])
         photo = write_png(pixels, icc=image.icc)

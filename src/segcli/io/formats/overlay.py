@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segcli.core.colors import Color, overlay_color
 from segcli.core.prediction import Prediction
-from segcli.io.formats.base import PerPhoto
+from segcli.io.formats.base import PerPhoto, full_size
 from segcli.io.formats.contract import Answered, Options, Rendered
 
 _TINT = 0.45
@@ -27,7 +27,7 @@ class Overlay(PerPhoto):
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
         """One picture; the plain photo when there is no target."""
-        drawn = draw(answered.image.pixels, answered.prediction)
+        drawn = draw(full_size(answered.image).pixels, answered.prediction)
         file = BytesIO()
         profile = answered.image.icc or b""
         PIL.Image.fromarray(drawn).save(file, "JPEG", quality=90, subsampling=0, icc_profile=profile)

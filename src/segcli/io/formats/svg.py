@@ -66,6 +66,8 @@ class Svg(PerPhoto):
             raise ItemError(f"{path}: not SVG: {error}") from None
         relative, found = PurePosixPath(path.stem), False
         try:
+            if root.tag.rpartition("}")[2] != "svg":
+                raise ValueError(f"the root of an SVG file is <svg>, not <{root.tag}>")
             size = size or _size(root)
             for element in root.iter():
                 if isinstance(element.tag, str) and element.tag.rpartition("}")[2] == "path":

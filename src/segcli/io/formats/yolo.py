@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError
 from segcli.core.geometry import Ring, fill_rings
@@ -28,7 +29,6 @@ class Yolo:
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
         """One file; empty when there is no target. Raises ItemError when a label has no number."""
         prediction = answered.prediction
-        height, width = prediction.size
         numbers = {name: n for n, name in enumerate(_names(options))}
         lines = []
         for n, label in enumerate(prediction.labels):
@@ -38,12 +38,8 @@ class Yolo:
                     f"{answered.image.name}: the class '{name}' has no number, and YOLO files hold numbers: "
                     f"name all classes with --classes"
                 )
-            mask = prediction.dense(n)
-            rings = simplify(outlines(mask), mask)
-            if not rings:
-                continue
-            joined = bridged(rings) / (width, height)
-            lines.append(f"{numbers[name]} " + " ".join(f"{v:.6f}" for v in joined.ravel().tolist()) + "\n")
+            if outline := _outline(prediction.dense(n)):
+                lines.append(f"{numbers[name]} {outline}\n")
         return [Rendered("".join(lines).encode("ascii"), ".txt", self.name)]
 
     def fragment(self, answered: Answered, options: Options) -> Any:
@@ -87,6 +83,26 @@ class Yolo:
             )
         if not found:
             yield Annotation(PurePosixPath(path.stem), size, None)
+
+
+def _outline(mask: NDArray[np.bool_]) -> str:
+    """The numbers of one line, as few as keep the mask; "" for an empty one.
+
+    Rounded to six decimals a line through a pixel's centre can end on its other side, so the text itself is checked;
+    the corners of pixels, which are far from every centre, are the last resort.
+    """
+    rings = outlines(mask)
+    if not rings:
+        return ""
+    scale = (mask.shape[1], mask.shape[0])
+    text = ""
+    for candidate in (simplify(rings, mask), rings):
+        text = " ".join(f"{v:.6f}" for v in (bridged(candidate) / scale).ravel().tolist())
+        written = np.array(text.split(), dtype=np.float64).reshape(-1, 2) * scale
+        filled = fill_rings([written], (mask.shape[0], mask.shape[1]))
+        if np.count_nonzero(filled & mask) >= 0.99 * np.count_nonzero(filled | mask):
+            break
+    return text
 
 
 def bridged(rings: Sequence[Ring]) -> Ring:
