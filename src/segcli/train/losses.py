@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,12 +27,14 @@ def shared_text_targets(owner: Tensor, texts: Tensor, hashes: Tensor, queries: i
     Query owner[k] was matched with text texts[k]. Texts with the same hash mean the same, so that their queries share
     all of them equally.
     """
-    count = hashes.numel()
-    matched = F.one_hot(owner, queries).t().float() @ F.one_hot(texts, count).float()
+    matched = torch.zeros(queries, hashes.numel())
+    matched[owner, texts] = 1
     same = (hashes[:, None] == hashes[None]).float()
     return matched @ (same / same.sum(1, keepdim=True))
 
 
 def query_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy over queries of each text, mean over texts: logits and targets [queries, T]."""
+    """Cross-entropy over queries of each text, mean over texts (0 without one): logits and targets [queries, T]."""
+    if logits.shape[1] == 0:
+        return logits.sum()
     return -(targets * F.log_softmax(logits, 0)).sum(0).mean()

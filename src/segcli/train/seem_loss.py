@@ -138,6 +138,8 @@ class SeemLoss:
     ) -> dict[str, Tensor]:
         ours = torch.cat([masks[b, queries] for b, (queries, _) in enumerate(matches)])
         theirs = torch.cat([truth[found] for truth, (_, found) in zip(truths, matches, strict=True)]).float()
+        if ours.shape[0] == 0:
+            return {f"{name}_bce": ours.sum(), f"{name}_dice": ours.sum()}
         points = uncertain_points(ours, self.config.points, self.draws)
         ours, theirs = read_at(ours, points), read_at(theirs, points)
         return {f"{name}_bce": mask_bce(ours, theirs, count), f"{name}_dice": mask_dice(ours, theirs, count)}
@@ -174,7 +176,7 @@ class SeemLoss:
         # The cross-entropy itself runs over the queries of all objects, as released.
         rows = [logits[b].t()[found] for b, (_, found) in enumerate(matches)]
         wanted = torch.cat([queries for queries, _ in matches]).to(logits.device)
-        losses = {"spatial_ce": F.cross_entropy(torch.cat(rows), wanted)}
+        losses = {"spatial_ce": F.cross_entropy(torch.cat(rows), wanted) if wanted.numel() else logits.sum() * 0}
         return losses | self._mask_losses("spatial", stage.spatial_masks, truths, matches, max(wanted.numel(), 1))
 
     def _grounding(

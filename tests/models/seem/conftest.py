@@ -71,3 +71,12 @@ def marks(*clicks: tuple[int, int]) -> Tensor:
 
 
 NOTHING = torch.zeros(1, 48, 64, dtype=torch.bool)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors: more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

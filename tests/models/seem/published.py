@@ -36,12 +36,8 @@ def published_call(
     draws = draws or FixedDraws()
     config, batch, device = decoder.config, mask_features.shape[0], mask_features.device
     by_object = decoder.variant.spatial_queries is SpatialQueries.PER_OBJECT
-    sources = [
-        f.flatten(2).transpose(1, 2) + decoder.level_embed.weight[level] for level, f in enumerate(multi_scale)
-    ]
-    positions = [
-        sine_positions(f.shape[2], f.shape[3], f.shape[1], f).flatten(2).transpose(1, 2) for f in multi_scale
-    ]
+    sources = [f.flatten(2).transpose(1, 2) + decoder.level_embed.weight[level] for level, f in enumerate(multi_scale)]
+    positions = [sine_positions(f.shape[2], f.shape[3], f.shape[1], f).flatten(2).transpose(1, 2) for f in multi_scale]
 
     content: dict[Group, Tensor] = {}
     position: dict[Group, Tensor] = {}
@@ -58,7 +54,7 @@ def published_call(
     marks: list[list[PointSet]] = []
     if prompts.positive is not None and prompts.negative is not None:
         marks = [[PointSet.of_masks(m) for m in masks] for masks in (prompts.positive, prompts.negative)]
-    objects = max((one.count for one in [*sum(marks, [])]), default=0)
+    objects = max((one.count for points in marks for one in points), default=0)
     vectors, tokens = [], []
     for points in marks:
         kept = draw(points, config.point_budget, draws, by_object)
@@ -83,9 +79,7 @@ def published_call(
         each = config.queries_per_object
         index = draws.queries(objects, each, config.queries)
         query_objects = torch.arange(objects).repeat_interleave(each)
-        put(
-            Group.SPATIAL_QUERIES, decoder.query_feat.weight[index], decoder.query_embed.weight[index], query_objects
-        )
+        put(Group.SPATIAL_QUERIES, decoder.query_feat.weight[index], decoder.query_embed.weight[index], query_objects)
     elif marks:
         put(Group.SPATIAL_QUERIES, decoder.query_feat.weight, decoder.query_embed.weight)
     if prompts.text is not None:
