@@ -10,14 +10,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segcli.bench.rules import ritm
 from segcli.core.ask import Ask, Point
 from segcli.core.image import Image
 from segcli.core.rle import decode, encode
-from segcli.metrics.clicks import Click, click_iou, next_click
+from segcli.metrics.clicks import Click, click_iou
 from segcli.models.api import Promptable
 
 Mask = NDArray[np.bool_]
-ClickRule = Callable[[NDArray[Any], Mask, Iterable[tuple[int, int]]], Click]
+NextClick = Callable[[Mask, Sequence[Click]], Click | None]
+ClickRule = Callable[[NDArray[Any]], NextClick]
+"""For the truth of one sample: from the last answer and the clicks so far to the next click, or None for no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,23 +81,32 @@ def click_loop(
     answer: Answer,
     max_clicks: int = 20,
     stop_at: float | None = None,
-    rule: ClickRule = next_click,
+    rule: ClickRule = ritm,
     min_clicks: int = 1,
 ) -> tuple[tuple[Click, ...], tuple[float, ...], tuple[float, ...]]:
-    """Clicks, IoUs and seconds for one sample; ends early once the IoU reaches `stop_at` after `min_clicks`."""
+    """Clicks, IoUs and seconds for one sample; ends early once the IoU reaches `stop_at` after `min_clicks`.
+
+    Where the rule sees nothing more to click at, the last answer and its IoU are kept.
+    """
+    choose = rule(sample.truth)
     clicks: list[Click] = []
     ious: list[float] = []
     seconds: list[float] = []
     mask: Mask = np.zeros(sample.truth.shape, np.bool_)
-    while len(clicks) < max_clicks:
-        clicks.append(rule(sample.truth, mask, [(c.y, c.x) for c in clicks]))
+    while len(ious) < max_clicks:
+        click = choose(mask, clicks)
+        if click is None:
+            ious.append(ious[-1] if ious else click_iou(sample.truth, mask))
+            seconds.append(0.0)
+            continue
+        clicks.append(click)
         started = time.perf_counter()
-        mask = answer(clicks, mask if ious else None)
+        mask = answer(clicks, mask if len(clicks) > 1 else None)
         seconds.append(time.perf_counter() - started)
         if mask.shape != sample.truth.shape:
             raise ValueError(f"the model answered {mask.shape} to a photo of {sample.truth.shape}")
         ious.append(click_iou(sample.truth, mask))
-        if stop_at is not None and ious[-1] >= stop_at and len(clicks) >= min_clicks:
+        if stop_at is not None and ious[-1] >= stop_at and len(ious) >= min_clicks:
             break
     return tuple(clicks), tuple(ious), tuple(seconds)
 
@@ -104,7 +116,7 @@ def run_clicks(
     samples: Iterable[ClickSample],
     max_clicks: int = 20,
     stop_at: float | None = None,
-    rule: ClickRule = next_click,
+    rule: ClickRule = ritm,
 ) -> Iterator[ClickRun]:
     """The click loop over samples, one at a time; a photo is prepared once for all its consecutive objects."""
     current: Image | None = None

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from segcli.bench.clicking import ClickRule, ClickRun, ClickSample, opener_of, run_clicks
+from segcli.bench.rules import ritm
 from segcli.core.errors import UsageError
 from segcli.core.image import Image
 from segcli.datasets.folders import IGNORED, Photo, click_targets
-from segcli.metrics.clicks import IGNORE, THRESHOLDS, next_click, noc
+from segcli.metrics.clicks import IGNORE, THRESHOLDS, noc
 from segcli.models.api import Promptable
 
 
@@ -37,7 +38,7 @@ def run_noc(
     samples: Iterable[ClickSample],
     clicks: int = 20,
     stop_at: float | None = None,
-    rule: ClickRule = next_click,
+    rule: ClickRule = ritm,
 ) -> list[ClickRun]:
     """Run a model through the click loop. `stop_at` ends a sample early (0.90 in the papers); None gives all clicks."""
     return list(run_clicks(opener_of(model), samples, clicks, stop_at, rule))

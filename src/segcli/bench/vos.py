@@ -156,8 +156,13 @@ def score_youtube(sequence: Sequence) -> VideoResult:
     """YouTube-VOS: each object of meta.json on its listed frames after the first one."""
     if "objects" not in sequence.meta:
         raise ItemError(f"{sequence.name}: no entry in meta.json, which names the objects and their frames")
+    wanted = {f for entry in sequence.meta["objects"].values() for f in entry["frames"][1:]}
+    absent = sorted(wanted - set(sequence.frames))
+    if absent:
+        raise ItemError(f"{sequence.name}: meta.json lists frame {absent[0]}, which has no annotation")
+    kept = tuple(f for f in sequence.frames if f in wanted)  # a prompt's frame needs no prediction
     with _named(sequence):
-        scores = youtube_objects(sequence.meta, sequence.frames, sequence.pairs(sequence.frames))
+        scores = youtube_objects(sequence.meta, kept, sequence.pairs(kept))
     empty = [k for k, v in scores.items() if not len(v)]
     if empty:
         raise ItemError(f"{sequence.name}: object {empty[0]} has no annotated frame after its first one")
@@ -166,7 +171,7 @@ def score_youtube(sequence: Sequence) -> VideoResult:
         tuple(int(k) for k in scores),
         tuple(v[:, 0] for v in scores.values()),
         tuple(v[:, 1] for v in scores.values()),
-        sequence.frames,
+        kept,
         tuple(str(sequence.meta["objects"][k]["category"]) for k in scores),
     )
 
