@@ -99,6 +99,10 @@ def test_bad_examples_are_named(predictor: SegGPTPredictor):
         predictor.learn([Example(photo(7), np.ones((41, 52), np.uint8))])
     with pytest.raises(UsageError, match=r"7\.jpg: its mask is all black"):
         predictor.learn([marked(1), Example(photo(7), np.zeros((40, 52), np.uint8))])
+    speck = np.zeros((40, 52), np.uint8)
+    speck[0, 1] = 1  # between the columns that a nearest resize of 52 to 32 reads
+    with pytest.raises(UsageError, match=r"7\.jpg: its mask marks too little to be seen at 32x32 pixels"):
+        predictor.learn([marked(1), Example(photo(7), speck)])
     with pytest.raises(UsageError, match="answers by example"):
         predictor.paint(predictor.encode([photo(1)])[0])
 

@@ -149,5 +149,10 @@ def test_a_mask_of_another_size_an_empty_one_and_none_at_all_are_refused(engine:
         tracker.step(frame, {3: np.ones((2, 4), bool)})
     with pytest.raises(UsageError, match="object 3 is empty"):
         tracker.step(frame, {3: np.zeros(SIZE, bool)})
+    speck = np.zeros(SIZE, bool)
+    speck[0, 5] = True  # between the columns that a nearest resize of 44 to 32 reads
+    with pytest.raises(UsageError, match="object 3 is too small to be seen at 32x32"):
+        tracker.step(frame, {3: speck})
+    assert tracker.state().keys() == {"steps"}
     with pytest.raises(UsageError, match="memory of -1 frames"):
         SegGPTTracker(engine, -1)

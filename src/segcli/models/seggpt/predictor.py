@@ -104,6 +104,9 @@ class SegGPTPredictor:
             photos, targets = [photo], [target]
         small = [resized_photo(each, side) for each in photos]
         masks = [resized_mask(each, side) for each in targets]
+        blank = [example for example, mask in zip(examples, masks) if not mask.any()]  # noqa: B905 one mask when tiled
+        if blank:
+            raise UsageError(f"{blank[0].photo.name}: its mask marks too little to be seen at {side}x{side} pixels")
         groups = [[n] for n in range(len(small))] if ensemble == "vote" else [list(range(len(small)))]
         self._prepared = [
             self.engine.prepare(

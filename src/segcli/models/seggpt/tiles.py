@@ -55,8 +55,8 @@ def attend_each(
 ) -> Tensor:
     """The query's rows attend to each example and to the query itself; the mean over the examples.
 
-    q [heads, R, d]. prompts: k and v of each example [heads, Lp, d]. query: k and v [heads, Lq, d]. An example stands above
-    the query: bias_rows [heads, R, H] covers both, bias_columns [heads, R, W]. -> [heads, R, d].
+    q [heads, R, d]. prompts: k and v of each example [heads, Lp, d]. query: k and v [heads, Lq, d]. An example stands
+    above the query: bias_rows [heads, R, H] covers both, bias_columns [heads, R, W]. -> [heads, R, d].
 
     What a row has with the query's own keys is the same for all examples, so it is computed once; softmax over the
     union of two key sets is the mean of the two results weighted by their sums of exponentials.

@@ -107,16 +107,14 @@ class SegGPTTracker:
         """Masks of `frame` for every known object, without overlap.
 
         `masks` are taken as true for it. An object's first mask stays its first example for good, the latest
-        correction stays beside it. Raises UsageError before any mask was given and for a mask that is empty or of
-        another size.
+        correction stays beside it. Raises UsageError before any mask was given and for a mask that is empty, of
+        another size, or too small to be seen at the model's size.
         """
         given = dict(masks or {})
-        for number, mask in given.items():
-            self._check(frame, number, mask)
         if not given and not self._objects:
             raise UsageError(f"{frame.name}: no object to follow yet; give a mask for the first frame")
-        side = self.engine.model.config.side
-        photo = resized_photo(frame.pixels, side)
+        photo = resized_photo(frame.pixels, self.engine.model.config.side)
+        pairs = {number: self._pair(frame, photo, number, mask) for number, mask in given.items()}
         answers = {
             number: self._objects[number].paint(self.engine, photo, self.kind)
             for number in self._objects
@@ -125,8 +123,8 @@ class SegGPTTracker:
         if self._steps % self.memory_every == 0:
             for number, colors in answers.items():
                 self._objects[number].remember(photo, colors)
-        for number, mask in given.items():
-            self._take(number, Pair(photo, resized_mask(_white(mask), side)))
+        for number, pair in pairs.items():
+            self._take(number, pair)
         self._steps += 1
         return self._resolved(answers, given, frame.size)
 
@@ -157,7 +155,8 @@ class SegGPTTracker:
                 held.queue.extend(_pairs(state[f"{number}.queue"]))
                 self._objects[int(number)] = held
 
-    def _check(self, frame: Image, number: int, mask: NDArray[np.bool_]) -> None:
+    def _pair(self, frame: Image, photo: Pixels, number: int, mask: NDArray[np.bool_]) -> Pair:
+        """A given mask as an example; see `step` for what is refused."""
         if mask.shape != frame.size:
             height, width = frame.size
             raise UsageError(
@@ -166,6 +165,13 @@ class SegGPTTracker:
             )
         if not mask.any():
             raise UsageError(f"{frame.name}: the mask of object {number} is empty; mark the object or leave it out")
+        pair = Pair(photo, resized_mask(_white(mask), len(photo)))
+        if not pair.target.any():
+            raise UsageError(
+                f"{frame.name}: object {number} is too small to be seen at {len(photo)}x{len(photo)} pixels; "
+                "crop the video around it"
+            )
+        return pair
 
     def _take(self, number: int, pair: Pair) -> None:
         held = self._objects.get(number)
