@@ -132,5 +132,7 @@ def test_listing_imports_nothing_heavy(home: Path) -> None:
         "heavy = {'torch', 'numpy', 'huggingface_hub', 'rich', 'safetensors', 'PIL', 'filelock', 'pydantic'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=dict(os.environ)
+    )
     assert done.stdout.splitlines()[-1] == "[]"

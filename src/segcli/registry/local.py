@@ -31,7 +31,7 @@ def entry_of_file(path: Path) -> Entry:
         if not metadata.get(key):
             raise CheckpointError(
                 f"{path}: does not say what it is (no {key} in its metadata); "
-                f"type `seg models convert {path} --as NAME` with the checkpoint of `seg models list` that it follows"
+                f"type `seg models convert {path} -o NEW.safetensors --as NAME` with the entry that it is like"
             )
     accepts = frozenset(filter(None, metadata["seg.accepts"].split(",")))
     bundled = tuple(filter(None, metadata.get("seg.bundled", "").split(",")))

@@ -7,6 +7,7 @@ the pickle ends the reading before it is called.
 from __future__ import annotations
 
 import argparse
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,8 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     try:
         mapped = zipfile.is_zipfile(path)
         # Training options are often kept as a Namespace: a plain table, which can run nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters ends in an error
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
