@@ -1,4 +1,4 @@
-"""Every write, fsync, rename, open and mkdir failing in turn: the right error, no partial file, mended by a next run."""
+"""Every write, fsync, rename, open and mkdir failing in turn: right error, no partial file, mended by the next run."""
 
 from __future__ import annotations
 

@@ -30,9 +30,8 @@ def test_a_journal_cut_anywhere_leads_to_the_same_files(inputs, tmp_path, cut):
     (out / NAME).write_bytes(kept)
     heard = Heard()
     summary = do(fake.plan(inputs, out), events=heard, force=True)
-    assert summary.skipped == sum(
-        line.startswith(b'{"done"') and line.endswith(b"\n") for line in kept.splitlines(True)
-    )
+    lines = [line for line in kept.splitlines(keepends=True) if line.endswith(b"\n")]
+    assert summary.skipped == sum(line.startswith(b'{"done"') for line in lines)
     assert summary.done == 8 - summary.skipped
     assert not heard.notices
     assert fake.tree(out) == whole
