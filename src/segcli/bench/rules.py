@@ -26,7 +26,7 @@ def ritm(truth: NDArray[Any]) -> Chooser:
 def seem(truth: NDArray[Any]) -> Chooser:
     """SEEM's rule at short side 800, long side at most 1333, padded to multiples of 32.
 
-    The marks of earlier clicks are remembered there; the click is handed out as the pixel of the photo that it falls on.
+    The marks of earlier clicks are remembered there; the click handed out is the pixel of the photo that it falls on.
     """
     height, width = truth.shape
     scale = min(_SHORT / min(height, width), _LONG / max(height, width))

@@ -105,7 +105,7 @@ def _single(mask: Path, read: Callable[[Path], NDArray[np.int8]]) -> Targets:
 def _trimap(path: Path) -> NDArray[np.int8]:
     """GrabCut's and Berkeley's masks: 128 is not counted, more is the object, and so is a stored 1."""
     raw = _colours(path)[..., 2]  # the published code takes the first channel of OpenCV's blue, green, red
-    truth = ((raw > 128) | (raw == 1)).astype(np.int8)
+    truth: NDArray[np.int8] = ((raw > 128) | (raw == 1)).astype(np.int8)
     truth[raw == 128] = -1
     return truth
 
