@@ -45,10 +45,11 @@ def find_runner(golden: Golden) -> Runner | None:
     return None
 
 
-def run(golden: Golden, runner: Runner) -> Outcome:
-    """Run one golden; an exception is a failed golden, not the end of the run."""
+def run(golden: Golden) -> Outcome | None:
+    """Run one golden, None if nobody knows it. An exception is a failed golden, not the end of the run."""
     try:
-        return runner(golden)
+        runner = find_runner(golden)
+        return None if runner is None else runner(golden)
     except Exception as error:
         return Outcome(False, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
@@ -64,12 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
     for golden in read_manifest(options.directory):
         if options.k not in golden.name:
             continue
-        runner = find_runner(golden)
-        if runner is None:
+        outcome = run(golden)
+        if outcome is None:
             not_built.append(golden.name)
             print(f"{golden.name}: not built", flush=True)
             continue
-        outcome = run(golden, runner)
         passed += outcome.passed
         failed += not outcome.passed
         print(f"{golden.name}: {outcome.detail}: {'ok' if outcome.passed else 'FAIL'}", flush=True)

@@ -27,6 +27,14 @@ def test_what_stands_behind_the_end_token_changes_nothing(encoder: LanguageEncod
     torch.testing.assert_close(encoder.sentences(padded), encoder.sentences(short))
 
 
+def test_sentences_of_any_lengths_come_back_in_order(encoder: LanguageEncoder):
+    ids = torch.randint(0, 58, (300, 12), generator=torch.Generator().manual_seed(2))
+    lengths = torch.randint(2, 13, (300, 1), generator=torch.Generator().manual_seed(3))
+    ids[torch.arange(12) >= lengths - 1] = END
+    alone = torch.cat([encoder.sentences(text[None]) for text in ids])
+    torch.testing.assert_close(encoder.sentences(ids), alone)
+
+
 def test_a_class_bank_is_normalised_and_does_not_depend_on_the_order_of_templates(encoder: LanguageEncoder):
     ids = torch.randint(0, 58, (3, 7, 12), generator=torch.Generator().manual_seed(1))
     ids[:, :, -1] = END

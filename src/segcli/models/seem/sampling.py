@@ -39,9 +39,9 @@ def read_map(feature: Tensor, yx: Tensor) -> Tensor:
     """
     if yx.shape[1] == 0:
         return feature.new_zeros(feature.shape[0], 0, feature.shape[1])
-    grid = (2 * yx.flip(-1) - 1)[:, :, None].to(feature.dtype)
-    read = F.grid_sample(feature, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return read[..., 0].transpose(1, 2)
+    grid = (2 * yx.flip(-1) - 1)[:, :, None].float()  # places need float32 whatever the weights have
+    read = F.grid_sample(feature.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return read[..., 0].transpose(1, 2).to(feature.dtype)
 
 
 def pad(points: Sequence[PointSet]) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from segcli.models.seem.config import TextConfig
 from segcli.models.seem.similarity import normalise
 
 _EPSILON = 1e-12
+_TEXTS_AT_ONCE = 128
 
 
 class QuickGelu(nn.Module):
@@ -100,12 +101,20 @@ class LanguageEncoder(nn.Module):
         return projected, projected[torch.arange(ids.shape[0], device=ids.device), ids.argmax(1)]
 
     def sentences(self, ids: Tensor) -> Tensor:
-        """Ids [B, T] -> normalised sentence embeddings [B, C]. Everything behind the longest text is cut off first."""
-        longest = int(ids.argmax(1).max()) + 1
-        return normalise(self.tokens(ids[:, :longest])[1])
+        """Ids [N, T] -> normalised sentence embeddings [N, C].
+
+        Texts of like length go together, cut behind the longest one's end: what follows an end token can't be seen.
+        """
+        ends = ids.argmax(1)
+        order = ends.argsort()
+        parts = []
+        for chosen in torch.split(order, _TEXTS_AT_ONCE):
+            longest = int(ends[chosen].max()) + 1
+            parts.append(normalise(self.tokens(ids[chosen, :longest])[1]))
+        return torch.cat(parts)[order.argsort()]
 
     def bank(self, ids: Tensor) -> Tensor:
         """Ids of every class in every template [K, templates, T] -> class bank [K, C], normalised."""
-        means = torch.stack([self.sentences(templates).mean(0) for templates in ids])
+        means = self.sentences(ids.flatten(0, 1)).view(*ids.shape[:2], -1).mean(1)
         bank: Tensor = means / torch.linalg.vector_norm(means, dim=-1, keepdim=True)
         return bank
