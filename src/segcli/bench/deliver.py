@@ -15,6 +15,7 @@ from segcli.bench.printed import printed_rows
 from segcli.bench.records import Measure, Origin, Record, document
 from segcli.bench.show import as_csv, junit, number, table
 from segcli.core.errors import StorageError
+from segcli.io.atomic import write
 
 CASES = 4
 
@@ -83,11 +84,8 @@ def _cases(measure: Measure, records: Sequence[Record]) -> list[tuple[str, str, 
 
 def _write(path: Path, text: str) -> None:
     """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path}: can't be written ({error.strerror})") from None
+        raise StorageError(f"{path.parent}: can't be made ({error.strerror})") from None
+    write(path, text.encode("utf-8"))

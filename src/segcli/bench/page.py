@@ -131,7 +131,8 @@ def _printed(printed: Sequence[Mapping[str, str]]) -> str:
     keys = ("metric", "value", "method", "dataset", "split", "source", "table")
     head = "".join(f"<th>{k}</th>" for k in keys)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(r[k]))}</td>" for k in keys) + "</tr>" for r in printed)
-    return f"<details><summary>{len(printed)} rows, other models in their own runs</summary><table><tr>{head}</tr>{body}</table></details>"
+    summary = f"<summary>{len(printed)} rows, other models in their own runs</summary>"
+    return f"<details>{summary}<table><tr>{head}</tr>{body}</table></details>"
 
 
 def _provenance(document: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -48,7 +48,10 @@ class Summary:
 class Measure(Protocol):
     """A protocol applied to some data: what its items are, how one is measured, how they are summed up."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The protocol's word on the command line."""
+        ...
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -16,17 +17,26 @@ def table(document: Mapping[str, Any], printed: Sequence[Mapping[str, str]] = ()
     lines = [f"{headline(document)}", ""]
     width = max(len(k) for k in document["metrics"])
     lines += [f"  {name:<{width}}  {number(value)}" for name, value in document["metrics"].items()]
-    if printed:
-        lines += ["", "printed in the papers (other models, their own runs):"]
+    near = _headline_rows(printed)
+    if near:
+        lines += ["", f"printed in the papers (percent, or clicks; all {len(printed)} rows are in --report):"]
         lines += [
             f"  {r['metric']:<10} {r['value']:>7}  {r['method']}  ({r['source']}, table {r['table']}, {r['dataset']})"
-            for r in printed
+            for r in near
         ]
     if document["warnings"]:
         lines += ["", *(f"warning: {w}" for w in document["warnings"])]
     if checks:
         lines += ["", *(f"{'met' if c.passed else 'NOT MET':<8}{c.name} ({c.detail})" for c in checks)]
     return "\n".join([*lines, "", provenance(document)]) + "\n"
+
+
+def _headline_rows(printed: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Rows of the first metric that papers print, without their ablations."""
+    whole = [r for r in printed if not re.match(r"[-+]|Baseline", r["method"]) and "=" not in r["method"]]
+    first = {r["metric"] for r in whole[:1]}
+    rows = {r["method"]: r for r in whole if r["metric"] in first}
+    return list(rows.values())[:10]
 
 
 def headline(document: Mapping[str, Any]) -> str:
