@@ -197,3 +197,12 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(seg: Seg):
     summary = again.lines[-1]["summary"]
     assert summary["skipped"] >= 1
     assert summary["skipped"] + summary["done"] == 40
+
+
+def test_a_full_disk_behind_stdout_is_exit_4_in_one_line(seg: Seg, photo: Path):
+    with Path("/dev/full").open("wb") as full:
+        process = seg.start("point", photo, "--at", "60,45", "-o", "-", "-q", stdout=full, stderr=-1)
+        _, said = process.communicate()
+    assert process.returncode == 4
+    assert said.decode().count("\n") == 1
+    assert "stdout: no space left" in said.decode()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ from segcli.core.errors import SegError
 
 TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer's base of everything that is wrong with a command line; it has no public name in all versions."""
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Terminated(BaseException):
@@ -55,16 +59,18 @@ def exit_codes(arguments: Sequence[str]) -> Iterator[None]:
         _leave(_command, "interrupted; type the same command again to go on", 130, debug)
     except Terminated:
         _leave(_command, "terminated; type the same command again to go on", 143, debug)
-    except BrokenPipeError:
-        # What the next program in the pipe has not read it does not want. Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # what the next program in the pipe has not read it does not want
+        _forget_stdout()
         raise SystemExit(141) from None
     except MemoryError:
         _leave(_command, "out of memory; type --batch 1, or give smaller photos", 6, debug)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            _leave(_command, _bug(error, debug), 1, debug)
+        _forget_stdout()
+        _leave(_command, f"{error.filename or 'stdout'}: {str(error.strerror).lower()}; make room there", 4, debug)
     except Exception as error:
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        hint = "" if debug else "; run it again with --debug and send what it prints"
-        _leave(_command, f"this is a bug of seg, please report it: {what}{hint}", 1, debug)
+        _leave(_command, _bug(error, debug), 1, debug)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -85,6 +91,17 @@ def _leave(name: str, message: str, code: int, debug: bool) -> NoReturn:
     with suppress(OSError, ValueError):  # stderr is closed: the code still tells
         print(f"{name}: {one_line(message)}", file=sys.stderr, flush=True)
     raise SystemExit(code) from None
+
+
+def _bug(error: Exception, debug: bool) -> str:
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    hint = "" if debug else "; run it again with --debug and send what it prints"
+    return f"this is a bug of seg, please report it: {what}{hint}"
+
+
+def _forget_stdout() -> None:
+    """Send what stdout still holds nowhere; Python would try again at exit and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:

@@ -59,9 +59,11 @@ def point(
         refuse_what_it_does_not_take(entry, parsed.kinds)
 
         from segcli.cli.running import photos, refuse_clashes, run_items
-        from segcli.pipeline.plan import Item
 
         found = photos(reading, writing)
+
+        from segcli.pipeline.plan import Item
+
         asks = parsed.asks()
         items = [Item(one.relative, one.source, asks, one.data) for one in found.inputs]
     elif asked == "-":

@@ -46,7 +46,7 @@ def open_lazily(entry: Entry, computing: Computing, telling: Telling) -> Callabl
             seed=number("--seed", computing.seed, low=0),
             threads=None if computing.threads is None else number("--threads", computing.threads, low=1),
             offline=computing.offline,
-            say=(lambda line: None) if telling.quiet else _say,
+            say=_say(telling),
         )
 
     return opened
@@ -75,7 +75,11 @@ def run_items(
         items=items,
         output=Output(directory, template, writing.names, writing.options()),
         fingerprint=fingerprint(
-            verb=verb, model=entry.name, revision=_revision(entry, computing, writing), seed=computing.seed
+            verb=verb,
+            model=entry.name,
+            revision=_revision(entry, computing, writing, telling),
+            seed=computing.seed,
+            dtype=computing.dtype,
         ),
         model=entry.name,
     )
@@ -118,17 +122,20 @@ def refuse_clashes(items: Sequence[Item], template: str | None) -> None:
     refuse_collisions(outputs)
 
 
-def _revision(entry: Entry, computing: Computing, writing: Writing) -> str:
+def _revision(entry: Entry, computing: Computing, writing: Writing, telling: Telling) -> str:
     """Which weights, as the journal compares them. A dry run fetches nothing, so weights may not be here yet."""
     from segcli.registry.load import files_of, revision_of
 
     try:
-        return revision_of(files_of(entry, offline=computing.offline or writing.dry_run))
+        return revision_of(files_of(entry, offline=computing.offline or writing.dry_run, say=_say(telling)))
     except CheckpointError:
         if writing.dry_run:
             return "not here"
         raise
 
 
-def _say(line: str) -> None:
-    warn(line.removeprefix("seg: "))
+def _say(telling: Telling) -> Callable[[str], None]:
+    """What tells people about downloads and devices."""
+    if telling.quiet:
+        return lambda line: None
+    return lambda line: warn(line.removeprefix("seg: "))

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
 from segcli.core.errors import StorageError, UsageError
-from segcli.io.images import SUFFIXES
 
 STDIN = "-"
 
@@ -132,6 +131,8 @@ def _path_key(path: PurePosixPath) -> tuple[tuple[tuple[int, int, str], ...], ..
 
 
 def _directory(root: Path, *, recursive: bool, excluded: tuple[int, int] | None) -> tuple[list[Input], int]:
+    from segcli.io.images import SUFFIXES  # with Pillow and numpy, which a misspelt name must not wait for
+
     found: list[Input] = []
     others = below = 0
     for path, kind in _walk(root, recursive=recursive, excluded=excluded, above=()):
