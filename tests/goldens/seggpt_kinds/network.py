@@ -119,8 +119,8 @@ def full(golden: Golden) -> Differences:
     by_name = {"semantic": SEMANTIC, "instance": INSTANCE}
     for name in sorted(record.o):
         if name.endswith(".canvas"):
-            *big, kind, _ = name.split(".")
-            suffix = "_big" if big else ""
+            *size, kind, _ = name.split(".")
+            suffix = "".join(f"_{each}" for each in size)  # inputs of another canvas size, as in imgs_big
             yield from canvas_differences(model, record, name.removesuffix("canvas"), suffix, by_name[kind])
 
 

@@ -104,6 +104,7 @@ def test_tiles_equal_whole_attention(monkeypatch: pytest.MonkeyPatch):
     for rows in (1, 5, 23, 400):
         monkeypatch.setattr(tiles, "TILE_ROWS", rows)
         torch.testing.assert_close(tiles.attend(q, k, v, bias_rows, bias_columns), whole)
+    torch.testing.assert_close(tiles.attend_fused(q, k, v, bias_rows, bias_columns), whole)
 
 
 def test_a_shared_query_survives_logits_of_any_size():

@@ -61,7 +61,8 @@ class Examples:
 class InContext:
     """Answers queries from examples, with the feature ensemble when there are several.
 
-    The model's weights must not change while this object lives: it keeps tables made from them.
+    The model is put into evaluation mode, and its weights must not change while this object lives: it keeps tables
+    made from them.
     """
 
     def __init__(self, model: SegGPT) -> None:
