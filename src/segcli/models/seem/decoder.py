@@ -88,6 +88,11 @@ class DecoderOutput:
         """The final stage."""
         return self.stages[-1]
 
+    @property
+    def answering(self) -> Group:
+        """The queries that answer marks: their own copies, or the object queries (demo)."""
+        return Group.OBJECT_QUERIES if self.query_objects is None else Group.SPATIAL_QUERIES
+
 
 @dataclass(frozen=True)
 class _Slot:
@@ -226,23 +231,28 @@ class SeemDecoder(nn.Module):
         """Embeddings in the joint space with words, [B, q, class_dim]; see `similarity` for the logits."""
         return hidden @ self.class_embed
 
-    def choose_spatial(self, output: DecoderOutput) -> Tensor:
-        """Index [B, n] of the query that answers each object: largest product with the mean feature under its marks."""
+    def spatial_scores(self, output: DecoderOutput) -> Tensor:
+        """How well each query answers each object's marks, [B, q, n]: product with the mean feature under them.
+
+        Queries of other objects have -inf. Raises ValueError when no marks were given.
+        """
         marks = output.spatial or output.visual
-        group = Group.SPATIAL_QUERIES if output.query_objects is not None else Group.OBJECT_QUERIES
         if marks is None:
             raise ValueError("no marks were given, so that no query answers them")
-        scores = torch.einsum("bqm,bnm->bqn", output.last[group].mask_embeddings, marks.positive)
+        answers = output.last[output.answering]
+        scores = torch.einsum("bqm,bnm->bqn", answers.mask_embeddings, marks.positive)
         if output.query_objects is not None and self.variant.spatial_queries is SpatialQueries.PER_OBJECT:
             numbers = torch.arange(scores.shape[2], device=scores.device)
             scores = scores.masked_fill(output.query_objects[:, None] != numbers, -torch.inf)
-        return scores.argmax(1)
+        return scores
 
-    def spatial_masks(self, output: DecoderOutput, image: DecoderImage) -> Tensor:
-        """Mask logits [B, n, H/4, W/4] of the objects that were marked, the next round's `previous`."""
-        chosen = self.choose_spatial(output)
-        group = Group.SPATIAL_QUERIES if output.query_objects is not None else Group.OBJECT_QUERIES
-        embeddings = output.last[group].mask_embeddings
+    def spatial_masks(self, output: DecoderOutput, image: DecoderImage, rank: int = 0) -> Tensor:
+        """Mask logits [B, n, H/4, W/4] of the objects that were marked, the next round's `previous`.
+
+        Of each object's queries the best-scored one answers; `rank` 1 gives the second-best's mask, and so on.
+        """
+        chosen = self.spatial_scores(output).topk(rank + 1, dim=1).indices[:, rank]
+        embeddings = output.last[output.answering].mask_embeddings
         picked = embeddings.gather(1, chosen[:, :, None].expand(-1, -1, embeddings.shape[2]))
         return self.masks(picked, image)
 
