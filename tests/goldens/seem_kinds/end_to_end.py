@@ -47,7 +47,7 @@ def build(recorded: Recorded) -> SeemModel:
             "fpn",
             pixel["input_proj.weight"].shape[0],
             pixel["mask_features.weight"].shape[0],
-            recorded.setting("NHEADS", 8),
+            recorded.setting("NHEADS", "heads", 8),
             pixel["transformer.encoder.layers.0.linear1.weight"].shape[0],
             layers,
         ),

@@ -47,7 +47,7 @@ def run(golden: Golden) -> Outcome:
                 meta["grounding_task"][b],
             )
         )
-    points = recorded.setting("MODEL.DECODER.TRAIN_NUM_POINTS", 12544)
+    points = recorded.setting("MODEL.DECODER.TRAIN_NUM_POINTS", "points", 12544)
     loss = SeemLoss(LossConfig(points=points), recorded.draws())
     losses = loss(stages, targets, recorded.get("in.logit_scale"))
     total = loss.total(losses)

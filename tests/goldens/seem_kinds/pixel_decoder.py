@@ -44,7 +44,7 @@ def build_deform(weights: dict[str, Tensor], heads: int) -> PixelDecoderDeform:
 def run(golden: Golden) -> Outcome:
     recorded = Recorded.read(golden)
     weights = recorded.weights(PREFIX)
-    heads = recorded.setting("NHEADS", 8)
+    heads = recorded.setting("NHEADS", "heads", 8)
     features = {name: recorded.get(f"in.{name}") for name in ("res2", "res3", "res4", "res5")}
     outputs: dict[str, Tensor] = {}
     if any(key.startswith("input_proj.0.") for key in weights):

@@ -31,12 +31,12 @@ class Recorded:
     def meta(self) -> dict[str, Any]:
         return dict(self.golden.entry.get("meta", {}))
 
-    def setting(self, start: str, default: int) -> int:
-        """A value of the entry's config by the beginning of its key; the published value where it isn't overridden."""
+    def setting(self, start: str, short: str, default: int) -> int:
+        """A value by the beginning of its key in `config`, else by its short name in `meta.tiny`, else as published."""
         for key, value in self.golden.entry.get("config", {}).items():
             if key.startswith(start):
                 return int(value)
-        return default
+        return int(self.meta.get("tiny", {}).get(short, default))
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
         return {key[len(prefix) :]: t for key, t in self.tensors.items() if key.startswith(prefix)}

@@ -23,7 +23,7 @@ def run(golden: Golden) -> Outcome:
         weights["lang_encoder.positional_embedding"].shape[0],
         vocabulary,
         layers_in(weights, "lang_encoder.resblocks."),
-        recorded.setting("NHEADS", 8),
+        recorded.setting("NHEADS", "heads", 8),
     )
     encoder = LanguageEncoder(config, weights["lang_proj"].shape[1])
     load(encoder, weights)
