@@ -106,28 +106,74 @@ def _outline(mask: NDArray[np.bool_]) -> str:
 
 
 def bridged(rings: Sequence[Ring]) -> Ring:
-    """One ring that fills like all of them (even-odd): each is entered and left over the same shortest bridge."""
-    joined = rings[0]
-    left = list(rings[1:])
-    while left:
-        centre = joined.mean(0)
-        left.sort(key=lambda ring: float(((ring.mean(0) - centre) ** 2).sum()), reverse=True)
-        ring = left.pop()
-        here, there = _nearest(joined, ring)
-        turned = np.concatenate([ring[there:], ring[: there + 1]])
-        joined = np.concatenate([joined[: here + 1], turned, joined[here:]])
-    return joined
+    """One ring that fills like all of them (even-odd): each is entered and left over the same short bridge.
+
+    Rings are joined from left to right, each where it is nearest to those before it.
+    """
+    order = sorted(rings, key=lambda ring: (float(ring[:, 0].min()), float(ring[:, 1].min())))
+    nearby = _Nearest()
+    nearby.add(order[0], 0)
+    bridges: dict[int, dict[int, list[tuple[int, int]]]] = {}  # ring -> its point -> (ring over there, its point)
+    for number, ring in enumerate(order[1:], 1):
+        here, (other, there) = nearby.of(ring)
+        bridges.setdefault(other, {}).setdefault(there, []).append((number, here))
+        nearby.add(ring, number)
+    path: list[tuple[int, int]] = []
+    walks = [_walk(0, 0, len(order[0]), bridges)]
+    while walks:  # a ring, in the middle of it the rings that hang on it, in the middle of these …
+        step = next(walks[-1], None)
+        if step is None:
+            walks.pop()
+            continue
+        ring_number, point, enters = step
+        if enters:
+            walks.append(_walk(ring_number, point, len(order[ring_number]), bridges))
+        else:
+            path.append((ring_number, point))
+    return np.array([order[ring_number][point] for ring_number, point in path])
 
 
-def _nearest(a: Ring, b: Ring) -> tuple[int, int]:
-    """Indices of the nearest points of two rings."""
-    best, pair = math.inf, (0, 0)
-    for start in range(0, len(a), 4096):  # bounded memory for outlines with many points
-        distance = ((a[start : start + 4096, None] - b[None]) ** 2).sum(2)
-        i, j = np.unravel_index(int(np.argmin(distance)), distance.shape)
-        if distance[i, j] < best:
-            best, pair = float(distance[i, j]), (start + int(i), int(j))
-    return pair
+def _walk(
+    number: int, start: int, length: int, bridges: dict[int, dict[int, list[tuple[int, int]]]]
+) -> Iterator[tuple[int, int, bool]]:
+    """Once around a ring, back to where it was entered: (ring, point, enter another ring there)."""
+    for step in range(length + 1):
+        point = (start + step) % length
+        yield number, point, False
+        if step == length:
+            return
+        for ring, entry in bridges.get(number, {}).get(point, ()):
+            yield ring, entry, True
+            yield number, point, False
+
+
+class _Nearest:
+    """The nearest known point; points come ring by ring, and trees are joined as they reach each other's size."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[NDArray[np.float64], NDArray[np.int64], Any]] = []
+
+    def add(self, ring: Ring, number: int) -> None:
+        """Make a ring's points known."""
+        from scipy.spatial import cKDTree
+
+        points = ring
+        names = np.stack([np.full(len(ring), number), np.arange(len(ring))], axis=1)
+        while self._blocks and len(self._blocks[-1][0]) < 2 * len(points):
+            before, named, _ = self._blocks.pop()
+            points, names = np.concatenate([before, points]), np.concatenate([named, names])
+        self._blocks.append((points, names, cKDTree(points)))
+
+    def of(self, ring: Ring) -> tuple[int, tuple[int, int]]:
+        """The ring's point that is nearest to a known one, and that one as (ring, point)."""
+        best, found = math.inf, (0, (0, 0))
+        for _, names, tree in self._blocks:
+            distances, indices = tree.query(ring)
+            here = int(np.argmin(distances))
+            if distances[here] < best:
+                other, there = names[indices[here]].tolist()
+                best, found = float(distances[here]), (here, (other, there))
+        return found
 
 
 def _names(options: Options) -> tuple[str, ...]:

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import zipfile
+from io import BytesIO
+from xml.etree import ElementTree
+
+import numpy as np
+import PIL.Image
+from tests.io.formats.answers import SIZE, answered, blobs, soft_of
+from tests.io.pictures import pixels
+
+from segcli.core.image import Image
+from segcli.io.formats import get_format
+from segcli.io.formats.contract import Options
+
+
+def opened(one, **options):
+    (file,) = get_format("ora").render(one, Options(**options))
+    assert file.extension == ".ora"
+    return zipfile.ZipFile(BytesIO(file.data))
+
+
+def picture(archive, name):
+    return np.asarray(PIL.Image.open(BytesIO(archive.read(name))))
+
+
+def test_the_file_is_laid_out_as_openraster_demands():
+    archive = opened(answered())
+    first = archive.infolist()[0]
+    assert (first.filename, first.compress_type) == ("mimetype", zipfile.ZIP_STORED)
+    assert archive.read("mimetype") == b"image/openraster"
+    assert {"stack.xml", "mergedimage.png", "Thumbnails/thumbnail.png"} <= set(archive.namelist())
+    assert max(picture(archive, "Thumbnails/thumbnail.png").shape) <= 256
+    assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_layers_are_named_and_lie_where_they_belong():
+    archive = opened(answered(labels=("cat", None, '"<&>')))
+    root = ElementTree.fromstring(archive.read("stack.xml"))
+    assert (root.tag, root.get("w"), root.get("h")) == ("image", "120", "90")
+    layers = list(root.find("stack"))
+    assert [layer.get("name") for layer in layers] == ["1 cat", "mask 2", '3 "<&>', "photo"]
+    for mask, layer in zip(blobs(), layers, strict=False):
+        part = picture(archive, layer.get("src"))
+        whole = np.zeros((*SIZE, 4), np.uint8)
+        x, y = int(layer.get("x")), int(layer.get("y"))
+        whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+        assert (whole[..., 3] == mask * 255).all()
+        assert (whole[mask][:, :3] == pixels(SIZE)[mask]).all()
+    assert (picture(archive, layers[-1].get("src")) == pixels(SIZE)).all()
+
+
+def test_the_merged_picture_is_what_the_layers_show():
+    assert (picture(opened(answered()), "mergedimage.png") == pixels(SIZE)).all()
+
+
+def test_soft_layers_have_soft_edges():
+    masks = blobs(count=1)
+    archive = opened(answered(masks, soft=soft_of(masks)), soft=True)
+    assert len(np.unique(picture(archive, "data/mask-001.png")[..., 3])) > 2
+
+
+def test_a_photo_with_transparency_keeps_it():
+    own = np.full(SIZE, 100, np.uint8)
+    archive = opened(answered(blobs(count=1), image=Image(pixels(SIZE), SIZE, "a.png", alpha=own)))
+    assert (picture(archive, "data/photo.png")[..., 3] == 100).all()
+    assert set(np.unique(picture(archive, "data/mask-001.png")[..., 3])) <= {0, 100}
