@@ -21,7 +21,7 @@ def lines_of(path: Path) -> list[str]:
     if path.suffix == ".md":
         text = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S))
     if path.suffix == ".1":
-        text = text.partition(".SH EXAMPLES")[2].replace("\\-", "-").replace("\\(dq", '"')
+        text = "\n".join(re.findall(r"\.nf\n(.*?)\.fi", text, re.S)).replace("\\-", "-").replace("\\(dq", '"')
     return re.sub(r"\|\s*\n", "| ", text).splitlines()
 
 

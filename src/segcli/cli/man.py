@@ -126,8 +126,14 @@ def _list(rows: Any) -> str:
 
 
 def _prose(text: str | None) -> str:
-    paragraphs = [" ".join(part.split()) for part in (text or "").split("\n\n")]
-    return "".join(f".PP\n{_text(part)}\n" for part in paragraphs if part)
+    """Paragraphs; one that begins with "Example:" is a line to type."""
+    shown = ""
+    for part in (" ".join(part.split()) for part in (text or "").split("\n\n")):
+        if part.startswith("Example: "):
+            shown += ".PP\nExample:\n" + _examples(part.removeprefix("Example: "))
+        elif part:
+            shown += f".PP\n{_text(part)}\n"
+    return shown
 
 
 def _examples(epilog: str | None) -> str:

@@ -1,0 +1,101 @@
+"""The examples run as they stand, with the checkpoint that comes with seg."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from .support import PHOTOS, read_mask
+
+EXAMPLES = PHOTOS.parent
+NAMES = sorted(path.stem for path in PHOTOS.glob("*.jpg"))
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the examples, so that their results do not land in the checkout."""
+    return Path(shutil.copytree(EXAMPLES, tmp_path_factory.mktemp("copy") / "examples"))
+
+
+def run(*words: str | Path, cwd: Path) -> str:
+    """Run a script with this installation's `seg` first on the path; returns its stdout."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def masks(examples: Path) -> dict[str, np.ndarray]:
+    """Masks of all example photos by name, made by masks.sh."""
+    run("sh", examples / "masks.sh", cwd=examples)
+    found = {path.stem: read_mask(path) for path in (examples.parent / "seg-out" / "mask").rglob("*.png")}
+    assert sorted(found) == NAMES
+    return found
+
+
+def test_every_example_photo_gets_a_mask_that_holds_its_clicks(masks: dict[str, np.ndarray]):
+    for line in map(json.loads, (EXAMPLES / "prompts.jsonl").read_text().splitlines()):
+        mask = masks[Path(line["image"]).stem]
+        height, width = mask.shape
+        assert PIL.Image.open(EXAMPLES.parent / line["image"]).size == (width, height)
+        assert 0.01 < mask.mean() < 0.9
+        for key, inside in (("at", True), ("not_at", False)):
+            for x, y in line.get(key, []):
+                column, row = (int(float(v[:-1]) / 100 * n) for v, n in ((x, width), (y, height)))
+                assert mask[row, column] == inside, f"{line['image']}: {key} {x},{y}"
+
+
+def test_borders_are_drawn_at_full_resolution_and_not_in_blocks(masks: dict[str, np.ndarray]):
+    """A mask that was enlarged from stride 4 changes at every fourth column or row only."""
+    at_fourth = everywhere = 0
+    for mask in masks.values():
+        for axis in (0, 1):
+            places = np.nonzero(np.diff(mask.astype(np.int8), axis=axis))[axis] + 1
+            at_fourth += max((places % 4 == offset).sum() for offset in range(4))
+            everywhere += len(places)
+    assert at_fourth / everywhere < 0.4
+
+
+def test_each_photo_has_an_overlay_to_look_at(examples: Path, masks: dict[str, np.ndarray]):
+    overlays = {path.stem: path for path in (examples.parent / "seg-out" / "overlay").rglob("*.*")}
+    assert sorted(overlays) == NAMES
+    for name, path in overlays.items():
+        assert PIL.Image.open(path).size == masks[name].shape[::-1]
+
+
+def test_cutouts_are_tight_with_soft_borders(examples: Path):
+    run("sh", examples / "cutouts.sh", cwd=examples)
+    cutouts = sorted((examples.parent / "seg-out" / "cutouts").glob("*.webp"))
+    assert [path.stem for path in cutouts] == [f"{name}-cut" for name in NAMES]
+    for path in cutouts:
+        alpha = np.asarray(PIL.Image.open(path).convert("RGBA"))[..., 3]
+        assert alpha.max() == 255
+        assert ((alpha > 0) & (alpha < 255)).any()
+        assert ((alpha > 0) & (alpha < 255)).mean() < 0.5
+
+
+def test_the_stream_of_masks_is_counted_by_another_program(examples: Path):
+    rows = run("sh", examples / "count.sh", cwd=examples).splitlines()
+    assert [row.split()[-1] for row in rows] == [f"{name}.jpg" for name in NAMES]
+    assert all(0 < float(row.split()[0]) < 100 for row in rows)
+
+
+def test_an_editor_clicks_again_and_again_in_one_session(examples: Path):
+    rows = run(sys.executable, examples / "session.py", cwd=examples).splitlines()
+    assert [row.partition(":")[0] for row in rows] == ["1 clicks", "2 clicks", "3 clicks"]
