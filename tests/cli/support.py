@@ -54,7 +54,9 @@ class Seg:
             "XDG_CACHE_HOME": str(self.site / "cache"),
         }
 
-    def __call__(self, *arguments: str | Path, stdin: bytes = b"", model: str | None = "discs") -> Ran:
+    def __call__(
+        self, *arguments: str | Path, stdin: bytes = b"", model: str | None = "discs", **environment: str
+    ) -> Ran:
         typed = [str(argument) for argument in arguments]
         if model is not None and typed[:1] == ["point"]:
             typed += ["-m", model]
@@ -63,7 +65,7 @@ class Seg:
             input=stdin,
             capture_output=True,
             cwd=self.cwd,
-            env=self.environment,
+            env={**self.environment, **environment},
             check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr.decode())

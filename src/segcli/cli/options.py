@@ -27,6 +27,19 @@ _COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128
 _IMAGE_SUFFIXES = (".png", ".webp", ".svg", ".json", ".jsonl", ".txt", ".npz", ".ora")
 
 
+def _checkpoints(incomplete: str) -> list[str]:
+    """For the shell's completion of -m."""
+    from segcli.registry.weights import catalogue
+
+    return [name for name in catalogue() if name.startswith(incomplete)]
+
+
+def _formats(incomplete: str) -> list[str]:
+    """For the shell's completion of -f, also behind a comma."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in FORMATS if name.startswith(last)]
+
+
 @dataclass(frozen=True)
 class Reading:
     """Which photos."""
@@ -74,7 +87,12 @@ class Writing:
     formats: Annotated[
         list[str],
         typer.Option(
-            "--format", "-f", metavar="NAME,…", help=f"Any of {', '.join(FORMATS)}. Repeatable.", show_default="mask"
+            "--format",
+            "-f",
+            metavar="NAME,…",
+            help=f"Any of {', '.join(FORMATS)}. Repeatable.",
+            show_default="mask",
+            autocompletion=_formats,
         ),
     ] = field(default_factory=list)
     union: Annotated[bool, typer.Option("--union", help="mask, cutout: one file for all masks together.")] = False
@@ -178,7 +196,11 @@ class Computing:
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", metavar="NAME|FILE", help="A checkpoint of `seg models list`, or a .safetensors."
+            "--model",
+            "-m",
+            metavar="NAME|FILE",
+            help="A checkpoint of `seg models list`, or a .safetensors.",
+            autocompletion=_checkpoints,
         ),
     ] = DEFAULT_MODEL
     device: Annotated[
