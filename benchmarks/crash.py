@@ -56,13 +56,13 @@ def trial(base: Path, rounds: int, photos: int, model: str, rng: random.Random) 
 
     out, killed, restarts, wrong = base / "out", 0, 0, 0
     while killed < rounds:
-        there = len(tree(out))
+        there = count(out)
         process = subprocess.Popen(command("out"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if rng.random() < 0.2:  # while it starts, looks for what is done, and reads its weights
             moment = rng.uniform(0, 0.5 * seconds)
         else:  # while it works: after its first new file
-            while process.poll() is None and len(tree(out)) <= there:
-                time.sleep(0.005)
+            while process.poll() is None and count(out) <= there:
+                time.sleep(0.01)
             moment = rng.uniform(0, 2 * seconds / rounds)
         try:
             process.wait(moment)
@@ -70,6 +70,7 @@ def trial(base: Path, rounds: int, photos: int, model: str, rng: random.Random) 
             process.kill()
             process.wait()
             killed += 1
+            print(f"kill {killed} of {rounds}: {count(out)} files", file=sys.stderr)
             found = tree(out)
             wrong += sum(whole.get(name) != content for name, content in found.items() if not name.endswith(".tmp"))
         else:  # it was through before: the next one begins again
@@ -104,6 +105,11 @@ def tree(directory: Path) -> dict[str, str]:
         except (FileNotFoundError, IsADirectoryError):  # renamed just now; a directory
             continue
     return found
+
+
+def count(directory: Path) -> int:
+    """How many files there are."""
+    return sum(path.suffix in (".png", ".json") for path in directory.rglob("*"))
 
 
 def journal(directory: Path) -> list[dict[str, object]]:

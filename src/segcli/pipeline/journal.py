@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -259,7 +260,10 @@ class Journal:
         """Let one line change what is known; a damaged one is counted and its item done again."""
         try:
             line = json.loads(raw)
-            pair = (line.get("begin") or line.get("done") or line.get("failed") or line["run"], line["fingerprint"])
+            pair = (
+                line.get("begin") or line.get("done") or line.get("failed") or line["run"],
+                sys.intern(line["fingerprint"]),
+            )
             paths = [file if isinstance(file, str) else file[0] for file in line.get("files", ())]
             if "done" in line:
                 paths = _owned(line["done"], line["files"], line["fragments"])

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -39,7 +39,8 @@ def stopping(notice: Callable[[str], None]) -> Iterator[Stop]:
             os.kill(os.getpid(), number)
             return
         stop.signal = number
-        notice("stopping after what is being written; a second Ctrl-C stops at once")
+        with suppress(RuntimeError):  # the signal came in the middle of another line to the same stream
+            notice("stopping after what is being written; a second Ctrl-C stops at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
