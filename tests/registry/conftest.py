@@ -12,7 +12,7 @@ from segcli.registry.weights import Entry, File
 
 from .hub_server import Hub
 
-HURRY = Patience(tries=5, pause=0.0, timeout=0.3, longest=5.0, sleep=lambda seconds: None)
+HURRY = Patience(tries=5, pause=0.0, timeout=5.0, longest=5.0, sleep=lambda seconds: None)
 
 
 @pytest.fixture

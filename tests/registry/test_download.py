@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import random
@@ -11,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import torch
 
 from segcli.core.errors import CheckpointError, StorageError
 from segcli.registry import hub as hub_module
 from segcli.registry import notes, places
+from segcli.registry.load import files_of
 from segcli.registry.pull import make_ready
+from segcli.registry.sizes import words
 from segcli.registry.weights import File
 
 from .conftest import HURRY, entry
@@ -193,8 +198,9 @@ def test_a_body_that_is_refused_is_not_asked_for_again(hub: Hub) -> None:
 def test_a_server_that_hangs_is_given_up(hub: Hub, home: Path, where: str) -> None:
     hub.put(NAME, DATA)
     setattr(hub, where, True)
+    soon = dataclasses.replace(HURRY, tries=2, timeout=0.3)
     with pytest.raises(CheckpointError, match="no answer in time"):
-        pull()
+        make_ready(entry(FILE), FILE, say=lambda line: None, patience=soon)
     assert places.original(entry(FILE), FILE) is None
     hub.hang = hub.hang_head = False
     path, _ = pull()
@@ -321,3 +327,49 @@ def test_without_a_network_the_line_says_what_to_type(home: Path, monkeypatch: p
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(CheckpointError, match=r"can't be reached: Connection refused; type `seg models pull test.one`"):
         pull()
+
+
+def test_a_link_that_leads_out_of_the_cache_is_refused(hub: Hub, home: Path) -> None:
+    hub.put(NAME, DATA)
+    path, _ = pull()
+    secret = home / "secret.safetensors"
+    secret.write_bytes(DATA)
+    path.unlink()
+    path.symlink_to(secret)
+    assert places.original(entry(FILE), FILE) is None
+    with pytest.raises(CheckpointError, match="leads out of the hub's cache; remove it, then pull again"):
+        pull()
+
+
+def pickled(hub: Hub, tmp_path: Path) -> tuple[Any, File]:
+    torch.save({"w": torch.ones(3)}, tmp_path / "w.pt")
+    data = (tmp_path / "w.pt").read_bytes()
+    file = File("w.pt", len(data), hub.put("org/model/w.pt", data))
+    return entry(file), file
+
+
+def test_the_first_use_of_a_model_says_its_size_pulls_and_converts(hub: Hub, tmp_path: Path) -> None:
+    one, file = pickled(hub, tmp_path)
+    said: list[str] = []
+    (path,) = files_of(one, say=said.append, quiet=True)
+    assert safetensors.torch.load_file(path)["w"].tolist() == [1, 1, 1]
+    assert said == [
+        f"seg: pulling test.one: w.pt, {words(file.size)}, from org/model (mit)",
+        "seg: converting test.one: w.pt to safetensors, once",
+    ]
+    assert files_of(one, offline=True, say=said.append) == [path]
+    assert len(said) == 2
+
+
+def test_a_pickle_that_another_tool_left_in_the_cache_is_held_to_its_pin(hub: Hub, tmp_path: Path) -> None:
+    one, file = pickled(hub, tmp_path)
+    (converted,) = files_of(one, say=lambda line: None, quiet=True)
+    converted.unlink()
+    blob = places.original(one, file)
+    assert blob is not None
+    blob.resolve().write_bytes(b"x" * file.size)
+    with pytest.raises(CheckpointError, match=r"is not the pinned file .* type `seg models rm test.one`"):
+        files_of(one, say=lambda line: None, quiet=True)
+    blob.resolve().write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=f"has 1 bytes and should have {file.size}"):
+        files_of(one, say=lambda line: None, quiet=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -96,6 +98,25 @@ def test_an_interrupted_pull_ends_at_once_and_keeps_its_part(hub: Hub, listed: s
     assert said.count("\n") == 2  # what is pulled, and that it was interrupted
     part = places.repository_folder(entry(FILE)) / "blobs" / f"{listed}.incomplete"
     assert 0 < part.stat().st_size < len(DATA)
+
+
+def test_a_terminal_shows_a_bar_and_quiet_shows_none(hub: Hub, listed: str) -> None:
+    hub.pause = 0.01
+    shown = []
+    for more in ([], ["--quiet"]):
+        outside, inside = pty.openpty()
+        assert subprocess.run([*PULL, *more], stderr=inside, check=False).returncode == 0
+        os.close(inside)
+        text = b""
+        with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+            while block := os.read(outside, 1 << 16):
+                text += block
+        os.close(outside)
+        shown.append(text)
+        subprocess.run([sys.executable, "-m", "segcli", "models", "rm", "-q", "test.one"], check=True)
+    assert b"MB/s" in shown[0]
+    assert b"seg: pulling test.one" in shown[0]
+    assert shown[1] == b""
 
 
 REFUSING = """

@@ -75,6 +75,7 @@ def pull(
     from concurrent.futures import ThreadPoolExecutor
 
     from segcli.core.errors import SegError
+    from segcli.registry.bars import Bars
     from segcli.registry.pull import make_ready
 
     jobs: list[tuple[Entry, File]] = []
@@ -84,9 +85,9 @@ def pull(
         jobs += [(entry, file) for file in entry.files]
     say = _silent if quiet else _say
     failed: list[SegError] = []
-    with _Bars(show=sys.stderr.isatty() and not quiet) as bars, ThreadPoolExecutor(AtOnce) as pool:
+    with Bars(show=not quiet) as bars, ThreadPoolExecutor(AtOnce) as pool:
         waiting = [
-            pool.submit(make_ready, entry, file, offline=offline, say=bars.around(say), progress=bars.bar(file.name))
+            pool.submit(make_ready, entry, file, offline=offline, say=say, progress=bars.bar(file.name))
             for entry, file in jobs
         ]
         try:
@@ -284,53 +285,3 @@ def _say(line: str) -> None:
 
 def _silent(line: str) -> None:
     pass
-
-
-class _Bars:
-    """Progress bars of several downloads on a terminal. `stopped` ends the downloads at their next bytes."""
-
-    def __init__(self, *, show: bool) -> None:
-        self.stopped = False
-        self._progress: Any = None
-        if show:
-            from rich import progress
-            from rich.console import Console
-
-            self._progress = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(),
-                progress.DownloadColumn(),
-                progress.TransferSpeedColumn(),
-                progress.TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-
-    def __enter__(self) -> _Bars:
-        if self._progress:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._progress:
-            self._progress.stop()
-
-    def around(self, say: Any) -> Any:
-        """`say`, above the bars."""
-        if self._progress and say is not _silent:
-            return lambda line: self._progress.console.print(line, markup=False, highlight=False)
-        return say
-
-    def bar(self, name: str) -> Any:
-        """A progress function whose bar appears with the first bytes."""
-        task: list[Any] = []
-
-        def update(done: int, total: int) -> None:
-            if self.stopped:
-                raise KeyboardInterrupt
-            if self._progress:
-                if not task:
-                    task.append(self._progress.add_task(name, total=total or None))
-                self._progress.update(task[0], completed=done)
-
-        return update

@@ -1,13 +1,14 @@
-"""Small file work that several parts of the registry need: locks, and texts that are written whole or not at all."""
+"""Small file work that several parts of the registry need: locks, hashes, texts written whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segcli.core.errors import StorageError
+from segcli.core.errors import CheckpointError, StorageError
 
 
 @contextmanager
@@ -39,6 +40,15 @@ def locked(path: Path, waiting: str, say: Callable[[str], None]) -> Iterator[Non
         yield
     finally:
         lock.release()
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, hex. Raises CheckpointError when it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
 def write_text(path: Path, text: str) -> None:

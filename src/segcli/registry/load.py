@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcli.core.errors import CheckpointError
 from segcli.registry import places, plugins, writer
 from segcli.registry.device import check_words, resolve
+from segcli.registry.files import sha256_of
 from segcli.registry.weights import Entry, find
 
 if TYPE_CHECKING:
@@ -33,11 +35,12 @@ def open_model(
     threads: int | None = None,
     offline: bool = False,
     say: Say = to_stderr,
+    quiet: bool = False,
 ) -> Promptable:
     """Open the checkpoint that `name` means (an entry, a glob that fits one, or a safetensors file).
 
     Files that are not here are pulled first, after a line that says how large they are, unless `offline`.
-    `say` gets those lines and the device that "auto" chose.
+    `say` gets those lines and the device that "auto" chose; `quiet` leaves the progress bars of downloads away.
 
     Raises UsageError (unknown name, device or dtype word), CheckpointError (missing, broken, not to be had, keys that
     do not fit), DeviceError (no such device, no memory), StorageError (no room for the download).
@@ -45,7 +48,7 @@ def open_model(
     entry = find(name)
     check_words(device, dtype)
     build = plugins.builder(entry.system)
-    paths = files_of(entry, offline=offline, say=say)
+    paths = files_of(entry, offline=offline, say=say, quiet=quiet)
     revision = revision_of(paths)
     place = resolve(device, dtype)
     if place.chosen:
@@ -70,8 +73,11 @@ def open_model(
     return model
 
 
-def files_of(entry: Entry, *, offline: bool = False, say: Say = to_stderr) -> list[Path]:
-    """The safetensors files of `entry` in the order in which they are read, pulled and converted when needed."""
+def files_of(entry: Entry, *, offline: bool = False, say: Say = to_stderr, quiet: bool = False) -> list[Path]:
+    """The safetensors files of `entry` in the order in which they are read, pulled and converted when needed.
+
+    Raises CheckpointError or StorageError as `open_model` does.
+    """
     paths = places.bundled(entry)
     for path in paths:
         if not path.is_file():
@@ -79,9 +85,13 @@ def files_of(entry: Entry, *, offline: bool = False, say: Say = to_stderr) -> li
     for file in entry.files:
         path_now = places.ready(entry, file)
         if path_now is None:
+            from segcli.registry.bars import Bars
             from segcli.registry.pull import make_ready
 
-            path_now = make_ready(entry, file, offline=offline, say=say)
+            with Bars(show=not quiet) as bars:
+                path_now = make_ready(entry, file, offline=offline, say=say, progress=bars.bar(file.name))
+        elif not file.is_pickle:
+            places.check_size(entry, file, path_now)
         paths.append(path_now)
     if not paths:
         raise CheckpointError(f"{entry.name}: has no files to open{': ' + entry.notes if entry.notes else ''}")
@@ -103,14 +113,21 @@ def content_hash(path: Path) -> str:
     """A hash of all bytes of `path`: its name in the hub's cache, its seal, or its sha256.
 
     Files in the caches were checked when they came and are not read again (`seg models verify` does that); the seal of
-    any other file is checked. Raises CheckpointError.
+    any other file is checked, once in a process. Raises CheckpointError.
     """
     blob = path.resolve()
     if blob.parent.name == "blobs" and len(blob.name) == 64:
         return blob.name
     if path.is_relative_to(places.cache_home()) and (seal := writer.sealed(path)):
         return seal
-    if seal := writer.check_seal(path):
-        return seal
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
+    return _read_through(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_through(path: Path, size: int, changed: int) -> str:
+    """The seal, checked, or the sha256 of a file as it is now (`size` and `changed` make it another question later)."""
+    return writer.check_seal(path) or sha256_of(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from segcli.core.errors import CheckpointError
 from segcli.registry import hub, notes, places
 from segcli.registry.download import Progress, Wanted, download, nothing
-from segcli.registry.files import locked
+from segcli.registry.files import locked, sha256_of
 from segcli.registry.local import describe
 from segcli.registry.sizes import words
 from segcli.registry.web import Patience
@@ -43,7 +43,9 @@ def _original(
 ) -> tuple[Path, str]:
     """The published file on this machine and its sha256 ("" when it was here before)."""
     if here := places.original(entry, file):
-        return here, file.sha256
+        return here, ""
+    if link := places.stray(entry, file):
+        raise CheckpointError(f"{entry.name}: {link} leads out of the hub's cache; remove it, then pull again")
     if entry.folder:
         raise CheckpointError(f"{entry.name}: {Path(entry.folder) / file.name} is missing; correct {entry.source}")
     if hub.is_offline(offline):
@@ -91,16 +93,20 @@ def _converted(entry: Entry, file: File, pickle: Path, sha256: str, say: Say) ->
         if not target.is_file():
             from segcli.registry.convert import convert
 
-            _same_size(entry, file, pickle)
+            _check(entry, file, pickle, sha256)
             say(f"seg: converting {entry.name}: {file.name} to safetensors, once")
-            origin = {"seg.origin": sha256} if sha256 else {}
-            convert(pickle, target, {**describe(entry), **origin}, say=say)
+            convert(pickle, target, describe(entry), say=say)
     return target
 
 
-def _same_size(entry: Entry, file: File, path: Path) -> None:
-    size = path.stat().st_size
-    if file.size and size != file.size:
+def _check(entry: Entry, file: File, pickle: Path, sha256: str) -> None:
+    """Hold a pickle to its pins before it is read; `sha256` is given when it was downloaded just now."""
+    places.check_size(entry, file, pickle)
+    if not file.sha256 or sha256 == file.sha256:
+        return
+    found = sha256_of(pickle)
+    if found != file.sha256:
         raise CheckpointError(
-            f"{entry.name}: {path} has {size} bytes, not {file.size}; type `seg models rm {entry.name}`, pull again"
+            f"{entry.name}: {pickle} is not the pinned file (sha256 {found[:12]}…); "
+            f"type `seg models rm {entry.name}`, then pull it again"
         )

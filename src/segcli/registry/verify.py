@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from segcli.core.errors import CheckpointError, SegError
 from segcli.registry import notes, places, writer
+from segcli.registry.files import sha256_of
 from segcli.registry.header import read_header
 from segcli.registry.weights import Entry, File
 
@@ -52,11 +52,7 @@ def _finding(name: str, path: Path, check: Callable[..., str], *about: object) -
 
 def _published(entry: Entry, file: File, path: Path) -> str:
     """Against the pinned hash, the one noted at the first pull, or the one that the hub's cache names it by."""
-    size = path.stat().st_size
-    if file.size and size != file.size:
-        raise CheckpointError(
-            f"{path}: {size} bytes instead of {file.size}; type `seg models rm {entry.name}`, pull again"
-        )
+    places.check_size(entry, file, path)
     noted = notes.recall().get(f"{entry.name}/{file.name}", {}).get("sha256", "")
     blob = path.resolve().name
     for wanted, origin in (
@@ -65,7 +61,7 @@ def _published(entry: Entry, file: File, path: Path) -> str:
         (blob if len(blob) == 64 else "", "the sha256 of the hub's cache"),
     ):
         if wanted:
-            found = _sha256(path)
+            found = sha256_of(path)
             if found != wanted:
                 raise CheckpointError(
                     f"{path}: sha256 {found[:12]}… is not {wanted[:12]}…; type `seg models rm {entry.name}`, pull again"
@@ -84,11 +80,3 @@ def _safetensors(path: Path) -> str:
             tensors[name]
         count = len(tensors)
     return f"{'seal, ' if seal else ''}header, {count} tensors without NaN"
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
