@@ -97,11 +97,15 @@ def simplify(rings: Sequence[Ring], mask: NDArray[np.bool_], tolerance: float = 
     line between others go (Douglas and Peucker 1973); the tolerance is lowered until the bound holds.
     """
     slopes = [_sloped(ring) for ring in rings]
+    if not slopes:
+        return []
+    points = np.concatenate(slopes)
+    (left, top), (right, bottom) = np.floor(points.min(0)).astype(int), np.ceil(points.max(0)).astype(int)
+    part = mask[top:bottom, left:right]
     while tolerance > 0.1:
         fewer = [_douglas_peucker(ring, tolerance) for ring in slopes]
-        filled = fill_rings(fewer, (mask.shape[0], mask.shape[1]))
-        union = np.count_nonzero(filled | mask)
-        if not union or np.count_nonzero(filled & mask) >= iou * union:
+        filled = fill_rings([ring - (left, top) for ring in fewer], (part.shape[0], part.shape[1]))
+        if np.count_nonzero(filled & part) >= iou * np.count_nonzero(filled | part):
             return fewer
         tolerance *= 0.6
     return slopes

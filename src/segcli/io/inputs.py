@@ -67,7 +67,7 @@ def expand(
         raise UsageError("no photos given: name files or directories, - for stdin, or --files-from FILE")
     if [*arguments, files_from].count(STDIN) > 1:
         raise UsageError("stdin is named twice: - can be given once, as a photo or as --files-from")
-    skipped = 0
+    skipped = found = 0  # found: photos that a directory listed, which are there
     inputs: list[Input] = []
     excluded = _identity(exclude) if exclude is not None else None
     for argument in arguments:
@@ -78,6 +78,7 @@ def expand(
         elif Path(argument).is_dir():
             photos, others = _directory(Path(argument), recursive=recursive, excluded=excluded)
             inputs += photos
+            found += len(photos)
             skipped += others
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             inputs += _glob(argument, excluded)
@@ -88,7 +89,7 @@ def expand(
         if not inputs:
             raise StorageError(f"{files_from}: the list names no files")
     inputs = _without_repeats(inputs)
-    missing = [i for i in inputs if i.source is not None and not os.path.lexists(i.source)]
+    missing = [] if found else [i for i in inputs if i.source is not None and not os.path.lexists(i.source)]
     if inputs and len(missing) == len(inputs):
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise StorageError(f"{missing[0].name}: no such file or directory{more}")
@@ -126,52 +127,54 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return (*key, (0, 0, text))  # names that differ in case only still have one order
 
 
-def _path_key(path: PurePosixPath) -> tuple[tuple[tuple[int, int, str], ...], ...]:
-    return tuple(natural_key(part) for part in path.parts)
-
-
 def _directory(root: Path, *, recursive: bool, excluded: tuple[int, int] | None) -> tuple[list[Input], int]:
     from segcli.io.images import SUFFIXES  # with Pillow and numpy, which a misspelt name must not wait for
 
     found: list[Input] = []
     others = below = 0
-    for path, kind in _walk(root, recursive=recursive, excluded=excluded, above=()):
+    for relative, kind in _walk(root, recursive=recursive, excluded=excluded):
         if kind == "directory":
             below += 1
-        elif kind == "closed" or path.suffix.lower() in SUFFIXES:  # a closed directory is an item that will fail
-            found.append(Input(PurePosixPath(*path.relative_to(root).parts), path))
+        elif kind == "closed" or os.path.splitext(relative)[1].lower() in SUFFIXES:  # noqa: PTH122 - a text, no Path
+            found.append(Input(PurePosixPath(relative), root / relative))  # a closed directory will fail as an item
         else:
             others += 1
     if not found:
         hint = "; type -r to look in the directories below it" if below and not recursive else ""
         raise StorageError(f"{root}: no photos in it ({others} other files){hint}")
-    return sorted(found, key=lambda i: _path_key(i.relative)), others
+    return found, others
 
 
 def _walk(
-    directory: Path, *, recursive: bool, excluded: tuple[int, int] | None, above: tuple[tuple[int, int] | None, ...]
-) -> Iterator[tuple[Path, Literal["file", "directory", "closed"]]]:
-    """Every visible entry with its kind. `above` are the directories being walked, so that loops of links end."""
+    root: Path,
+    *,
+    recursive: bool,
+    excluded: tuple[int, int] | None,
+    below: str = "",
+    above: tuple[tuple[int, int] | None, ...] = (),
+) -> Iterator[tuple[str, Literal["file", "directory", "closed"]]]:
+    """Every visible entry in natural order, as its path below `root`, with its kind.
+
+    `above` are the directories being walked, so that loops of links end.
+    """
+    directory = root / below
     try:
         with os.scandir(directory) as scan:
             entries = [(entry.name, entry.is_dir()) for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
-        if above:
-            yield directory, "closed"
+        if below:
+            yield below, "closed"
             return
-        raise StorageError(f"{directory}: can't be read: {(error.strerror or str(error)).lower()}") from None
+        raise StorageError(f"{root}: can't be read: {(error.strerror or str(error)).lower()}") from None
     here = _identity(directory)
-    for name, is_directory in entries:
-        path = directory / name
+    for name, is_directory in sorted(entries, key=lambda entry: natural_key(entry[0])):
+        path = f"{below}/{name}" if below else name
         if not is_directory:
             yield path, "file"
-            continue
-        identity = _identity(path)
-        if identity in (excluded, here, *above):
-            continue
-        yield path, "directory"
-        if recursive:
-            yield from _walk(path, recursive=True, excluded=excluded, above=(*above, here))
+        elif (identity := _identity(root / path)) != excluded and identity not in (here, *above):
+            yield path, "directory"
+            if recursive:
+                yield from _walk(root, recursive=True, excluded=excluded, below=path, above=(*above, here))
 
 
 def _glob(pattern: str, excluded: tuple[int, int] | None) -> list[Input]:
@@ -187,9 +190,8 @@ def _glob(pattern: str, excluded: tuple[int, int] | None) -> list[Input]:
         if path.is_dir() or (excluded is not None and any(_identity(p) == excluded for p in path.parents)):
             continue
         found.append(Input(PurePosixPath(*path.relative_to(fixed).parts), path))
-    return sorted(found, key=lambda i: _path_key(i.relative)) or [
-        Input(PurePosixPath(Path(pattern).name), Path(pattern))
-    ]
+    found.sort(key=lambda i: tuple(natural_key(part) for part in i.relative.parts))
+    return found or [Input(PurePosixPath(Path(pattern).name), Path(pattern))]
 
 
 def _listed(name: str) -> Input:
@@ -200,12 +202,18 @@ def _listed(name: str) -> Input:
 
 
 def _without_repeats(inputs: Iterable[Input]) -> list[Input]:
-    """The same file named twice under one output name is one photo."""
-    kept: dict[tuple[str, str], Input] = {}
+    """The same file named twice under one output name is one photo; two files stay, to be refused by name."""
+    first: dict[str, Input] = {}
+    kept = []
     for one in inputs:
-        real = STDIN if one.source is None else os.path.realpath(one.source)
-        kept.setdefault((str(one.relative), real), one)
-    return list(kept.values())
+        other = first.setdefault(str(one.relative), one)
+        if other is one or _real(other) != _real(one):
+            kept.append(one)
+    return kept
+
+
+def _real(one: Input) -> str:
+    return STDIN if one.source is None else os.path.realpath(one.source)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
