@@ -120,12 +120,15 @@ def test_values_that_fp16_can_not_hold_are_refused(tmp_path: Path) -> None:
 
 def test_keys_are_renamed_left_out_and_never_merged(tmp_path: Path) -> None:
     torch.save({"model.a": torch.ones(1), "model.b": torch.zeros(1), "drop": torch.ones(2)}, tmp_path / "w.pt")
+    said: list[str] = []
     convert(
         tmp_path / "w.pt",
         tmp_path / "w.safetensors",
         {},
         rename=lambda key: None if key == "drop" else key.removeprefix("model."),
+        say=said.append,
     )
+    assert said == [f"seg: {tmp_path / 'w.pt'}: left out, since the model has no place for them: drop"]
     assert set(read(tmp_path / "w.safetensors")) == {"a", "b"}
     with pytest.raises(CheckpointError, match=r"model.a and model.b would both be called x"):
         convert(tmp_path / "w.pt", tmp_path / "v.safetensors", {}, rename=lambda key: "x")

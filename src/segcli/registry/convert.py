@@ -38,13 +38,17 @@ def convert(
     if beside:
         say(f"seg: {source}: left out, since no weights: {', '.join(beside[:8])}")
     names: dict[str, str] = {}
+    dropped: list[str] = []
     for key in tensors:
         name = rename(key) if rename else key
         if name is None:
+            dropped.append(key)
             continue
         if name in names:
             raise CheckpointError(f"{source}: {names[name]} and {key} would both be called {name}; nothing was written")
         names[name] = key
+    if dropped:
+        say(f"seg: {source}: left out, since the model has no place for them: {', '.join(dropped[:8])}")
     if not names:
         raise CheckpointError(f"{source}: no tensor is left to write; check the options")
     into = PRECISIONS[dtype] if dtype else None

@@ -69,9 +69,7 @@ def key_table(system: str, keys: str) -> Callable[[str], str | None]:
 
     name = f"segcli.models.{system}.keys" if system in SYSTEMS else installed()[system].module
     tables = getattr(import_module(name), "KEY_TABLES", {}) if is_built(system) and find_spec(name) else {}
-    if keys not in tables:
-        raise CheckpointError(
-            f"{system}: has no key table {keys!r} here; leave --own-names away, the names are kept then"
-        )
+    if keys not in tables or "seg" not in tables:
+        raise CheckpointError(f"{system}: opens {keys!r} files by the names they have; leave --own-names away")
     table: Callable[[str], str | None] = tables[keys]
     return table
