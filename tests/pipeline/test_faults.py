@@ -96,3 +96,21 @@ def test_a_directory_without_permission_is_exit_4(inputs, out, monkeypatch):
     monkeypatch.setattr(atomic, "os_mkdir", refuse)
     with pytest.raises(StorageError, match="no permission"):
         do(fake.plan(inputs, out))
+
+
+def test_a_photo_that_failed_half_way_may_be_finished_by_the_next_run(inputs, out, monkeypatch):
+    plan = fake.plan(inputs, out, formats=("mask", "copy"))
+    real = atomic.os_replace
+
+    def refuse(source, target):
+        if Path(target).name == "000.raw":
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        return real(source, target)
+
+    monkeypatch.setattr(atomic, "os_replace", refuse)
+    summary = do(plan)
+    assert (summary.done, summary.failed) == (7, 1)
+    assert (out / "mask" / "000.png").exists()
+    monkeypatch.setattr(atomic, "os_replace", real)
+    summary = do(plan)
+    assert (summary.done, summary.skipped, summary.failed) == (1, 7, 0)

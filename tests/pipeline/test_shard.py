@@ -68,3 +68,18 @@ def test_a_shards_part_does_not_depend_on_the_order_of_the_plan(inputs, tmp_path
     for one in (plan, turned):
         do(one, shard=Shard(1, 2))
     assert fake.tree(tmp_path / "a") == fake.tree(tmp_path / "b")
+
+
+def test_the_latest_word_counts_whichever_journal_it_is_in(inputs, out):
+    def asked(what: str) -> Plan:
+        return fake.plan(inputs, out, formats=("mask",), print_=what)
+
+    for index in (1, 2):
+        do(asked("x"), shard=Shard(index, 2))
+    assert do(asked("y"), force=True).done == 8
+    assert do(asked("y"), fake.never).skipped == 8
+    assert do(asked("x"), fake.never).failed == 8
+    for index in (1, 2):
+        do(asked("x"), shard=Shard(index, 2), force=True)
+    assert do(asked("x"), fake.never).skipped == 8
+    assert sum(do(asked("x"), fake.never, shard=Shard(index, 3)).skipped for index in (1, 2, 3)) == 8

@@ -114,7 +114,7 @@ class Journal:
         self._writer = -1
         self._own = directory / f".seg-journal{shard.suffix if shard else ''}.jsonl"
         self._lock: Lock | None = None
-        self._end = 0
+        self._end = self._own_reader = 0
         try:
             if not readonly:
                 self._open(shard)
@@ -139,12 +139,14 @@ class Journal:
             self._failed: dict[_Pair, bytes] = {}
             self._of_key: dict[str, list[str]] = {}
             self._owner: dict[str, _Pair] = {}
-            self._begun: dict[str, str] = {}
+            self._begun: dict[str, tuple[_Pair, bool]] = {}  # path -> by whom, and whether in the own journal
             self._run_files: dict[str, tuple[str, bytes]] = {}
             self.damaged = 0
-            others = sorted(path for path in self.directory.glob(".seg-journal*.jsonl") if path != self._own)
-            for path in (self._own, *others) if self._own.exists() else others:
+            # The latest word on a file counts: journals of other divisions are read in the order of their last change.
+            for path in sorted(self.directory.glob(".seg-journal*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
                 self._readers.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                if path == self._own:
+                    self._own_reader = len(self._readers) - 1
                 with os.fdopen(os.dup(self._readers[-1]), "rb") as lines:
                     offset = 0
                     for raw in lines:
@@ -173,7 +175,8 @@ class Journal:
 
     def began(self, path: str, fingerprint: str) -> bool:
         """True when a run with this fingerprint was about to write that file and did not live to say that it did."""
-        return self._begun.get(path) == fingerprint
+        pair, _ = self._begun.get(path, (("", ""), False))
+        return pair[1] == fingerprint
 
     def run_file(self, path: str) -> str | None:
         """The fingerprint with which a file for the whole run was written, or None."""
@@ -210,7 +213,12 @@ class Journal:
             own = [pair for pair in own if self._whole(pair, Entry.of(json.loads(self._raw(self._done[pair]))))]
             own.sort(key=lambda pair: order.get(pair, len(order)))
             failed = sorted(self._failed, key=lambda pair: order.get(pair, len(order)))
-            rest = [self._failed[pair] for pair in failed] + [raw for _, raw in sorted(self._run_files.values())]
+            begun: dict[_Pair, list[str]] = {}
+            for path, (pair, mine) in self._begun.items():
+                if mine and os.path.lexists(self.directory / path):  # left by an item that failed half-way
+                    begun.setdefault(pair, []).append(path)
+            rest = [_raw({"begin": key, "fingerprint": of, "files": paths}) for (key, of), paths in begun.items()]
+            rest += [self._failed[pair] for pair in failed] + [raw for _, raw in sorted(self._run_files.values())]
             atomic.write(self._own, chain((self._raw(self._done[pair]) for pair in own), rest))
         self.close(sync=False)  # what is open is the file that was just replaced
 
@@ -240,7 +248,7 @@ class Journal:
         return all(self._owner.get(path) == pair for path in _owned(entry.key, entry.files, entry.fragments))
 
     def _append(self, line: dict[str, Any], *, sync: bool = False) -> None:
-        raw = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+        raw = _raw(line)
         with self._mutex:
             try:
                 written = atomic.os_write(self._writer, raw)
@@ -252,7 +260,7 @@ class Journal:
                 with suppress(OSError):  # works on a full disk; if not, the next run cuts the torn line off
                     os.ftruncate(self._writer, self._end)
                 raise _unusable(self._own, error) from error
-            place = _Place(True, 0, self._end, len(raw))
+            place = _Place(True, self._own_reader, self._end, len(raw))
             self._end += len(raw)
             self._take(raw, place)
 
@@ -275,7 +283,7 @@ class Journal:
         if "begin" in line:
             for path in paths:
                 self._owner.pop(path, None)
-                self._begun[path] = pair[1]
+                self._begun[path] = (pair, place.own)
         elif "done" in line:
             self._failed.pop(pair, None)
             self._done.pop(pair, None)  # so that the latest comes last
@@ -288,6 +296,10 @@ class Journal:
             self._failed[pair] = raw if place.own else b""
         else:
             self._run_files[pair[0]] = (pair[1], raw if place.own else b"")
+
+
+def _raw(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def _owned(key: str, files: Iterable[Sequence[Any]], fragments: Iterable[str]) -> list[str]:
