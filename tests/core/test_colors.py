@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -58,3 +60,8 @@ def test_neighbouring_masks_have_colours_that_can_be_told_apart():
     assert len(set(colors)) == 24
     for one, other in pairwise(colors):
         assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) > 150
+
+
+def test_a_colour_is_parsed_without_waiting_for_numpy():
+    code = "import sys; from segcli.core.colors import parse_color; parse_color('red'); print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

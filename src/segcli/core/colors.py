@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import colorsys
 import re
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from segcli.core.errors import UsageError
+
+if TYPE_CHECKING:  # a misspelt colour on the command line must not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 Color = tuple[int, int, int]
 
@@ -39,6 +41,8 @@ def davis_palette() -> NDArray[np.uint8]:
 
     Three bits of the index at a time, lowest first, fill red, green and blue from their highest bit downwards.
     """
+    import numpy as np
+
     index = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)
     for place in range(8):

@@ -9,7 +9,7 @@ import pytest
 from tests.io.formats.answers import answered, blobs, read, write
 
 from segcli.core import rle
-from segcli.core.errors import ItemError
+from segcli.core.errors import ItemError, StorageError
 from segcli.io.formats.coco import read_ids
 from segcli.io.formats.contract import Options
 
@@ -75,8 +75,10 @@ def test_a_photo_that_the_given_ids_do_not_know_is_refused(tmp_path):
 
 def test_a_file_without_images_gives_no_ids(tmp_path):
     (tmp_path / "given.json").write_text("[]")
-    with pytest.raises(ItemError, match="not a COCO file with images"):
+    with pytest.raises(StorageError, match="not a COCO file with images"):
         read_ids(tmp_path / "given.json")
+    with pytest.raises(StorageError, match="no such file"):
+        read_ids(tmp_path / "absent.json")
 
 
 def test_classes_known_in_advance_are_numbered_in_their_order(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from segcli.core.errors import ItemError
+from segcli.core.errors import ItemError, StorageError
 from segcli.core.geometry import fill_rings
 from segcli.core.rle import Rle, encode, from_coco
 from segcli.io.formats.base import UNLABELLED, Categories, ImageIds, compact, lookup, read_json, score_of
@@ -120,13 +120,18 @@ def mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[Rle, bool]:
 
 
 def read_ids(path: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """File name -> image id and class name -> category id of a COCO file (--coco-images). Raises ItemError."""
-    value = read_json(path)
+    """File name -> image id and class name -> category id of a COCO file (--coco-images).
+
+    Raises StorageError when it can't be read or holds no images: the whole run needs it.
+    """
     try:
+        value = read_json(path)
         images = {str(photo["file_name"]): int(photo["id"]) for photo in value["images"]}
         return images, {str(c["name"]): int(c["id"]) for c in value.get("categories", ())}
+    except ItemError as error:
+        raise StorageError(str(error)) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ItemError(f"{path}: not a COCO file with images: {error}") from None
+        raise StorageError(f"{path}: not a COCO file with images: {error}") from None
 
 
 def _label(name: Any) -> str | None:
