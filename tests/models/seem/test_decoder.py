@@ -164,3 +164,47 @@ def test_asking_for_the_chosen_mask_without_marks_is_refused(decoder_of, scene):
     image = scene.on(decoder)
     with pytest.raises(ValueError, match="no marks"):
         decoder.spatial_masks(decoder(image), image)
+
+
+def test_prompts_that_a_variant_cannot_hear_are_refused_not_ignored(decoder_of, scene):
+    v1, demo = decoder_of("v1"), decoder_of("demo")
+    image = scene.on(v1)
+    reference = v1.read_marks(image, [marks((40, 40))], [NOTHING])
+    for decoder, prompts, part in (
+        (v1, replace(CLICK, visual=reference), "Tvis"),
+        (v1, Prompts(audio=TEXT), "Taud"),
+        (v1, Prompts(previous=torch.zeros(1, 1, 12, 16)), "Mem"),
+        (demo, replace(CLICK, previous=torch.zeros(1, 1, 12, 16)), "Mem"),
+    ):
+        with pytest.raises(ValueError, match=f"no queries that look at {part}"):
+            decoder(image, prompts)
+
+
+def test_asking_nothing_at_all_is_refused(decoder_of, scene):
+    decoder = decoder_of("v1")
+    with pytest.raises(ValueError, match="nothing is asked"):
+        decoder(scene.on(decoder), objects=False)
+
+
+def test_memory_of_another_number_of_objects_is_refused(decoder_of, scene):
+    decoder = decoder_of("v1")
+    with pytest.raises(ValueError, match=r"of \[1, 2\] objects"):
+        decoder(scene.on(decoder), replace(CLICK, previous=torch.zeros(1, 2, 12, 16)))
+
+
+def test_half_given_marks_and_doubled_ones_are_refused(decoder_of, scene):
+    decoder = decoder_of("v1")
+    with pytest.raises(ValueError, match="together"):
+        Prompts([marks((20, 30))])
+    reference = decoder.read_marks(scene.on(decoder), CLICK.positive, CLICK.negative)
+    with pytest.raises(ValueError, match="in their place"):
+        replace(CLICK, reference=reference)
+
+
+def test_beside_negative_marks_alone_a_reference_chooses_the_mask(decoder_of, scene):
+    decoder = decoder_of("composed")
+    image = scene.on(decoder)
+    reference = decoder.read_marks(image, [marks((40, 40))], [NOTHING])
+    output = decoder(image, Prompts([NOTHING], [marks((50, 10))], visual=reference))
+    embeddings = output.last[Group.SPATIAL_QUERIES].mask_embeddings
+    torch.testing.assert_close(decoder.spatial_scores(output), embeddings @ reference.positive.mT)

@@ -201,6 +201,9 @@ class SeemDecoder(nn.Module):
         draws:   how points, queries and memory slots are chosen; fixed by default.
         objects: False leaves the object queries out, which changes no answer to a prompt (except in the demo variant,
                  where they are the ones that answer, and which therefore raises ValueError).
+
+        Raises ValueError for prompts that this variant can't hear, for no prompt and no object queries at all, and for
+        marks, references and previous masks of different numbers of objects.
         """
         prompts = prompts or Prompts()
         draws = draws or FixedDraws()
@@ -208,6 +211,7 @@ class SeemDecoder(nn.Module):
         if prompts.positive is not None and prompts.negative is not None:
             spatial = self.read_marks(image, prompts.positive, prompts.negative, draws)
         slots, query_objects = self._begin(image, prompts, spatial, draws, objects)
+        self._check(slots, prompts, spatial, prompts.visual)
         stages = [self._heads(slots)]
         for i in range(self.config.layers):
             level = i % self.config.levels
@@ -239,8 +243,11 @@ class SeemDecoder(nn.Module):
         marks = output.spatial or output.visual
         if marks is None:
             raise ValueError("no marks were given, so that no query answers them")
-        answers = output.last[output.answering]
-        scores = torch.einsum("bqm,bnm->bqn", answers.mask_embeddings, marks.positive)
+        vectors = marks.positive
+        if output.spatial is not None and output.visual is not None:  # a reference speaks where no mark does
+            silent = (vectors == self.variant.empty_vector).all(-1, keepdim=True)
+            vectors = torch.where(silent, output.visual.positive, vectors)
+        scores = torch.einsum("bqm,bnm->bqn", output.last[output.answering].mask_embeddings, vectors)
         if output.query_objects is not None and self.variant.spatial_queries is SpatialQueries.PER_OBJECT:
             numbers = torch.arange(scores.shape[2], device=scores.device)
             scores = scores.masked_fill(output.query_objects[:, None] != numbers, -torch.inf)
@@ -308,6 +315,27 @@ class SeemDecoder(nn.Module):
         if prompts.previous is not None:
             slots[Group.MEMORY] = of(self.spatial_featured.weight, self.spatial_embed.weight)
         return slots, query_objects
+
+    def _check(
+        self,
+        slots: Mapping[Group, _Slot],
+        prompts: Prompts,
+        spatial: SpatialTokens | None,
+        visual: SpatialTokens | None,
+    ) -> None:
+        asking = [group for group in QUERIES if group in slots]
+        if not asking:
+            raise ValueError("nothing is asked: there is no prompt and the object queries are left out")
+        told = [group for group in slots if group not in QUERIES]
+        told += [group for group, tokens in zip(RESET, (spatial, visual), strict=True) if tokens is not None]
+        for group in told:
+            if all(self.variant.table.rule(query, group) == "." for query in asking):
+                raise ValueError(f"the {self.config.variant} decoder has no queries that look at {group}")
+        counts = [marks.objects for marks in (spatial, visual) if marks is not None]
+        if prompts.previous is not None and counts and self.variant.spatial_queries is SpatialQueries.PER_OBJECT:
+            counts.append(int(prompts.previous.shape[1]))
+        if len(set(counts)) > 1:
+            raise ValueError(f"marks, references and previous masks are of {counts} objects: give the same for all")
 
     def _assign_memory(self, slot: _Slot, previous: Tensor, draws: Draws) -> _Slot:
         """Share the memory slots out among the objects (each layer anew, as published)."""

@@ -79,8 +79,11 @@ class Prompts:
     positive, negative: one entry an image, bool masks [n, H, W] of the padded image or a `PointSet`; give both or none.
     previous:  mask logits [B, n, h, w] of the previous round; wakes the memory.
     text, audio: word tokens.
-    reference: marks read on another image, instead of marks on this one (v0, v1).
+    reference: marks read on another image, instead of marks on this one.
     visual:    the same beside marks on this one (demo, composed).
+
+    Raises ValueError for positive marks without negative ones (or the other way round: give empty masks), and for
+    marks beside `reference`.
     """
 
     positive: Sequence[Tensor | PointSet] | None = None
@@ -90,3 +93,9 @@ class Prompts:
     audio: Tokens | None = None
     reference: SpatialTokens | None = None
     visual: SpatialTokens | None = None
+
+    def __post_init__(self) -> None:
+        if (self.positive is None) != (self.negative is None):
+            raise ValueError("give positive and negative marks together; empty masks where there are none")
+        if self.positive is not None and self.reference is not None:
+            raise ValueError("give marks on this image or a reference in their place; beside marks it is `visual`")
