@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcli.metrics.deepest import deepest
+from segcli.metrics.deepest import deepest_of_two
 
 IGNORE = -1
 THRESHOLDS = (0.80, 0.85, 0.90)
@@ -45,8 +45,7 @@ def next_click(truth: NDArray[Any], prediction: NDArray[np.bool_], clicked: Iter
         if barred is None:
             barred = np.zeros(target.shape, np.bool_)
         barred[y, x] = True
-    positive = deepest(missed, barred)
-    negative = deepest(false, barred, at_least=1 if positive is None else positive.squared)
+    positive, negative = deepest_of_two(missed, false, barred)
     if negative is not None:
         return Click(negative.y, negative.x, positive=False)
     if positive is not None:

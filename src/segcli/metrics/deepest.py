@@ -16,7 +16,6 @@ _REACH = {16: 8 * 2**0.5, 4: 2 * 2**0.5, 1: 0.0}  # farthest pixel of a square o
 _ROWS = 8  # rows of one block of the running maximum
 _CELL = 16  # side of the first squares; each round divides it by 4
 _FIRST = 48  # so many of the most promising squares are looked at first, to drop most of the others unseen
-_CHUNK = 1 << 18  # elements of one gather
 _DENSE = 1 << 21  # above so many elements in a round, whole-array passes are cheaper than gathers
 
 
@@ -49,39 +48,66 @@ def deepest(mask: NDArray[np.bool_], excluded: NDArray[np.bool_] | None = None, 
     box = bounding_box(mask)
     if box is None:
         return None
-    y0, y1, x0, x1 = box
-    inside = mask[y0:y1, x0:x1]
-    if min((y1 - y0 + 1) // 2, (x1 - x0 + 1) // 2) ** 2 < at_least:
+    inside = mask[box[0] : box[1], box[2] : box[3]]
+    return _within(_column_depth(inside.view(np.uint8)), inside, box, excluded, at_least)
+
+
+def deepest_of_two(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], excluded: NDArray[np.bool_] | None = None
+) -> tuple[Depth | None, Depth | None]:
+    """`deepest` of two masks without common pixels, for less than twice the price.
+
+    The second one is only sought where it is at least as deep as the first one's; otherwise it is None.
+    """
+    box = bounding_box(first | second)
+    if box is None:
+        return None, None
+    one, two = (m[box[0] : box[1], box[2] : box[3]] for m in (first, second))
+    depth = _column_depth(one.view(np.uint8) + np.uint8(2) * two.view(np.uint8))
+    found = _within(depth, one, box, excluded, 1)
+    return found, _within(depth, two, box, excluded, 1 if found is None else found.squared)
+
+
+def _within(
+    depth: NDArray[np.int16],
+    inside: NDArray[np.bool_],
+    box: tuple[int, int, int, int],
+    excluded: NDArray[np.bool_] | None,
+    at_least: int,
+) -> Depth | None:
+    """Search one mask, cut to `box`, given the column depths of all that are drawn there."""
+    if not inside.any():
         return None
+    y0, y1, x0, x1 = box
     barred = None if excluded is None else np.ascontiguousarray(excluded[y0:y1, x0:x1])
-    if barred is not None and not barred.any():
-        barred = None
-    found = _search(_column_depth(inside), barred, at_least)
+    own = np.zeros((y1 - y0, x1 - x0 + 2), depth.dtype)
+    np.multiply(depth, inside, out=own[:, 1:-1])
+    found = _search(own, barred, at_least)
     return None if found is None else Depth(found.squared, found.y + y0, found.x + x0)
 
 
-def _column_depth(inside: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """Distance to the nearest pixel outside in the same column, [h, w + 2] with zero columns at the sides."""
-    height, width = inside.shape
-    above = _since_outside(inside)
-    below = _since_outside(inside[::-1])[::-1]
-    depth = np.zeros((height, width + 2), above.dtype)
-    np.minimum(above, below, out=depth[:, 1:-1])
+def _column_depth(labels: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Distance of each pixel to the nearest one of another label, or outside, in its own column, [h, w]."""
+    change = labels[1:] != labels[:-1]
+    edge = np.ones((1, labels.shape[1]), np.bool_)
+    above = _since(np.concatenate((edge, change)))
+    below = _since(np.concatenate((change, edge))[::-1])[::-1]
+    depth = np.minimum(above, below)
+    depth += 1
     return depth
 
 
-def _since_outside(inside: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """Rows from the nearest pixel outside at or above each pixel, [h, w].
+def _since(marks: NDArray[np.bool_]) -> NDArray[np.int16]:
+    """Rows from the nearest mark at or above each pixel, [h, w]; the first row is marked.
 
     A running maximum of row numbers in two levels, so that numpy works on whole rows of memory.
     """
-    height, width = inside.shape
+    height, width = marks.shape
     blocks = -(-height // _ROWS)
-    rows = np.arange(1, blocks * _ROWS + 1, dtype=np.int16 if blocks * _ROWS < 2**15 else np.int32)[:, None]
+    rows = np.arange(blocks * _ROWS, dtype=np.int16 if blocks * _ROWS < 2**15 else np.int32)[:, None]
     last = np.empty((blocks * _ROWS, width), rows.dtype)
-    np.logical_not(inside, out=last[:height], casting="unsafe")
+    np.multiply(marks, rows[:height], out=last[:height])
     last[height:] = 0
-    last *= rows
     block = last.reshape(blocks, _ROWS, width)
     for i in range(1, _ROWS):
         np.maximum(block[:, i], block[:, i - 1], out=block[:, i])
@@ -91,12 +117,12 @@ def _since_outside(inside: NDArray[np.bool_]) -> NDArray[np.int16]:
 
 
 def _search(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None, at_least: int) -> Depth | None:
-    """Branch and bound over squares; `depth` as from `_column_depth`, `barred` [h, w]."""
+    """Branch and bound over squares; `depth` [h, w + 2] is 0 outside of the mask and in its outer columns."""
     height, width = depth.shape[0], depth.shape[1] - 2
     best = at_least
     side = _CELL
     rows, columns = (a.ravel() for a in np.indices((-(-height // side), -(-width // side))))
-    bound = np.full(len(rows), np.inf)
+    bound = _peaks(depth[:, 1:-1]).ravel().astype(np.float64)
     while True:
         # A square that sticks out is seen from its centre moved inside: that only shortens its reach.
         ys = np.minimum(rows * side + side // 2, height - 1)
@@ -112,10 +138,10 @@ def _search(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None, at_least
             stop = int(np.searchsorted(-bound[:stop], -_root(best), side="right"))
             if stop <= done:
                 break
-            radius = int(min(depth[ys[done:stop], xs[done:stop] + 1].max(), width))
-            if (stop - done) * (2 * radius + 1) > _DENSE:
+            found = _exact(depth, ys[done:stop], xs[done:stop], _root(best) - _REACH[side])
+            if found is None:
                 return _dense(depth, barred, at_least)
-            exact[done:stop] = _exact(depth, ys[done:stop], xs[done:stop], radius)
+            exact[done:stop] = found
             allowed = exact[done:stop]
             if barred is not None:
                 allowed = allowed[~barred[ys[done:stop], xs[done:stop]]]
@@ -149,18 +175,44 @@ def _split(
     )
 
 
-def _exact(depth: NDArray[np.int16], ys: NDArray[np.int64], xs: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
-    """Squared depth at the pixels (ys, xs): the least of column depth squared plus horizontal offset squared."""
+def _peaks(depth: NDArray[np.int16]) -> NDArray[np.int16]:
+    """The largest value in each square of side `_CELL`."""
+    height, width = (-(-n // _CELL) * _CELL for n in depth.shape)
+    padded = np.zeros((height, width), depth.dtype)
+    padded[: depth.shape[0], : depth.shape[1]] = depth
+    bands = padded.reshape(-1, _CELL, width).max(axis=1)
+    peaks: NDArray[np.int16] = bands.reshape(len(bands), -1, _CELL).max(axis=2)
+    return peaks
+
+
+def _exact(
+    depth: NDArray[np.int16], ys: NDArray[np.int64], xs: NDArray[np.int64], enough: float
+) -> NDArray[np.int64] | None:
+    """Squared depth at the pixels (ys, xs): the least of column depth squared plus horizontal offset squared.
+
+    Offsets are tried outwards, until they alone are larger. What falls below a depth of `enough` on the way is left
+    there, too large but below it. None if that is too much work.
+    """
     width = depth.shape[1]
-    offsets = np.arange(1 - radius, radius + 2, dtype=np.int32)
-    result = np.empty(len(ys), np.int64)
-    step = max(1, _CHUNK // len(offsets))
-    for start in range(0, len(ys), step):
-        part = slice(start, start + step)
-        columns = np.clip(xs[part, None] + offsets, 0, width - 1) + ys[part, None] * width
-        column_depth = depth.ravel()[columns].astype(np.int32)
-        result[part] = (column_depth * column_depth + (offsets - 1) ** 2).min(axis=1)
-    return result
+    flat = depth.ravel()
+    squared = np.int32 if depth.dtype == np.int16 else np.int64  # twice the square of 2**15 - 1 still fits
+    result = depth[ys, xs + 1].astype(np.int64) ** 2
+    least = max(0.0, enough) ** 2
+    near, far = 1, 2
+    while True:
+        part = np.flatnonzero((result > near * near) & (result >= least))
+        if len(part) == 0:
+            return result
+        if len(part) * 2 * (far - near + 1) > _DENSE:
+            return None
+        steps = np.arange(near, far + 1, dtype=np.int64)
+        offsets = np.concatenate((1 - steps[::-1], 1 + steps))
+        # No need to stop at the ends of a row: the zero column there is nearer than whatever is read beyond it.
+        column_depth = flat.take((ys[part] * width + xs[part])[:, None] + offsets, mode="wrap").astype(squared)
+        column_depth *= column_depth
+        column_depth += ((offsets - 1) ** 2).astype(squared)
+        result[part] = np.minimum(result[part], column_depth.min(axis=1))
+        near, far = far + 1, 2 * far + 1
 
 
 def _first(
