@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from segcli.models.layers.positions import sine_positions
 from segcli.models.layers.transformer import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
+from segcli.models.seem.answers import Answers, DecoderImage, DecoderOutput
 from segcli.models.seem.attention import Group, Part, self_attention_mask
 from segcli.models.seem.config import VARIANTS, DecoderConfig, SpatialQueries
 from segcli.models.seem.draws import Draws, FixedDraws
@@ -25,73 +26,11 @@ from segcli.models.seem.prompts import PointSet, Prompts, SpatialTokens, Tokens
 from segcli.models.seem.sampling import as_points, draw, mean_vectors, pad, read_map
 from segcli.models.seem.text import LanguageEncoder
 
+__all__ = ["Answers", "DecoderImage", "DecoderOutput", "SeemDecoder"]
+
 QUERIES = (Group.OBJECT_QUERIES, Group.TEXT_QUERIES, Group.SPATIAL_QUERIES)
 RESET = (Group.SPATIAL_TOKENS, Group.VISUAL_TOKENS)
 """Tokens that every layer takes anew from its level; what a layer makes of them is thrown away."""
-
-
-@dataclass(frozen=True)
-class DecoderImage:
-    """What the decoder keeps of a batch of images; made once by `SeemDecoder.prepare`.
-
-    mask_features: [B, M, H/4, W/4].
-    maps:          feature maps [B, C, h, w], coarse to fine, without level embedding.
-    small_masks:   mask features resized to each level, [B, M, h * w].
-    keys, values:  of each layer's cross-attention, [B, heads, h * w, C / heads].
-    """
-
-    mask_features: Tensor
-    maps: tuple[Tensor, ...]
-    small_masks: tuple[Tensor, ...]
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        parts = (self.mask_features, *self.maps, *self.small_masks, *self.keys, *self.values)
-        return sum(part.nbytes for part in parts)
-
-    def take(self, index: Tensor) -> DecoderImage:
-        """The images at `index` [N], repeated as often as they occur (one object a batch element)."""
-        return DecoderImage(
-            self.mask_features[index],
-            tuple(m[index] for m in self.maps),
-            tuple(m[index] for m in self.small_masks),
-            tuple(m[index] for m in self.keys),
-            tuple(m[index] for m in self.values),
-        )
-
-
-@dataclass(frozen=True)
-class Answers:
-    """One group of queries at one stage: hidden [B, q, C] after the last norm, mask_embeddings [B, q, M]."""
-
-    hidden: Tensor
-    mask_embeddings: Tensor
-
-
-@dataclass(frozen=True)
-class DecoderOutput:
-    """All stages (before the first layer and after each) and what the selection of masks needs.
-
-    query_objects: [q] which object each spatial query belongs to.
-    """
-
-    stages: tuple[Mapping[Group, Answers], ...]
-    spatial: SpatialTokens | None
-    visual: SpatialTokens | None
-    query_objects: Tensor | None
-
-    @property
-    def last(self) -> Mapping[Group, Answers]:
-        """The final stage."""
-        return self.stages[-1]
-
-    @property
-    def answering(self) -> Group:
-        """The queries that answer marks: their own copies, or the object queries (demo)."""
-        return Group.OBJECT_QUERIES if self.query_objects is None else Group.SPATIAL_QUERIES
 
 
 @dataclass(frozen=True)
