@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 
 from segcli.core.errors import CheckpointError, StorageError
+from segcli.registry import hashes, notes, places
 from segcli.registry import hub as hub_module
-from segcli.registry import notes, places
 from segcli.registry.load import files_of
 from segcli.registry.pull import make_ready
 from segcli.registry.sizes import words
@@ -370,6 +370,32 @@ def test_a_pickle_that_another_tool_left_in_the_cache_is_held_to_its_pin(hub: Hu
     blob.resolve().write_bytes(b"x" * file.size)
     with pytest.raises(CheckpointError, match=r"is not the pinned file .* type `seg models rm test.one`"):
         files_of(one, say=lambda line: None, quiet=True)
+    assert not converted.exists()
     blob.resolve().write_bytes(b"x")
     with pytest.raises(CheckpointError, match=f"has 1 bytes and should have {file.size}"):
         files_of(one, say=lambda line: None, quiet=True)
+
+
+def test_a_cached_file_that_changed_is_refused_when_it_is_opened(hub: Hub) -> None:
+    """Also without a pin: the hash noted at the first pull holds."""
+    hub.put(NAME, DATA)
+    path, _ = pull()
+    assert files_of(entry(FILE)) == [path]
+    path.resolve().write_bytes(DATA[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="is not the pinned file"):
+        files_of(entry(FILE))
+
+
+def test_a_large_file_is_hashed_again_only_when_it_changed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashes, "WORTH_NOTING", 10)
+    read: list[Path] = []
+    monkeypatch.setattr(hashes, "sha256_of", lambda path: read.append(path) or "0" * 64)
+    path = tmp_path / "x.bin"
+    for data, times in ((b"a" * 20, 1), (b"a" * 20, 1), (b"b" * 21, 2)):
+        if not path.exists() or path.read_bytes() != data:
+            path.write_bytes(data)
+        hashes._hash.cache_clear()  # another process
+        hashes.sha256(path)
+        assert len(read) == times

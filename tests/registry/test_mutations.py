@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from segcli.core.errors import CheckpointError, SegError
-from segcli.registry import writer
+from segcli.registry import hashes, writer
 from segcli.registry.header import MAX_HEADER, read_header
-from segcli.registry.load import content_hash
 from segcli.registry.local import entry_of_file
 from segcli.registry.tensors import TensorFiles
 from segcli.registry.weights import Entry, parse, shipped_file
@@ -63,7 +62,7 @@ MUTATIONS: list[Callable[[random.Random, bytes], bytes]] = [flip, cut, grow, ins
 def opened(path: Path) -> dict[str, torch.Tensor]:
     """What opening a file does: say what it is, check its seal, read every tensor."""
     entry_of_file(path)
-    content_hash(path)
+    hashes.content(path)
     with TensorFiles([path]) as tensors:
         return dict(tensors)
 

@@ -12,10 +12,10 @@ from torch import nn
 
 from segcli.core.errors import CheckpointError, DeviceError, UsageError
 from segcli.models.layers.loading import load_strict
-from segcli.registry import load, places, writer
+from segcli.registry import hashes, load, places, writer
 from segcli.registry.device import resolve
 from segcli.registry.tensors import TensorFiles
-from segcli.registry.weights import Entry, catalogue
+from segcli.registry.weights import Entry, File, catalogue
 
 
 class Tiny(nn.Module):
@@ -157,6 +157,19 @@ def test_a_system_without_code_is_refused_before_any_file_is_looked_for(monkeypa
     monkeypatch.setattr(load, "find", lambda name: one)
     with pytest.raises(CheckpointError, match="nowhere: seg has no code for this system here"):
         load.open_model("x.one")
+
+
+@pytest.mark.usefixtures("home")
+def test_a_file_of_the_users_own_entry_is_held_to_its_pin(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.safetensors")
+    file = File(path.name, path.stat().st_size, hashes.sha256(path))
+    one = Entry("my.one", "seem", "nano", "seg", "mit", frozenset(), folder=str(tmp_path), files=(file,))
+    assert load.files_of(one) == [path]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"is not the pinned file .*; correct one of the two"):
+        load.files_of(one)
 
 
 @pytest.mark.usefixtures("home")

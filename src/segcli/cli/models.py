@@ -72,17 +72,17 @@ def pull(
     debug: Debug = False,
 ) -> None:
     """Fetch checkpoints, several at once; what was cut goes on where it was. Pickles are converted to safetensors."""
+    jobs: list[tuple[Entry, File]] = []
+    for entry in _chosen(names):
+        if not entry.files and not entry.bundled:
+            raise CheckpointError(f"{entry.name}: has no files to pull; {entry.notes or 'none are published'}")
+        jobs += [(entry, file) for file in entry.files]
     from concurrent.futures import ThreadPoolExecutor
 
     from segcli.core.errors import SegError
     from segcli.registry.bars import Bars
     from segcli.registry.pull import make_ready
 
-    jobs: list[tuple[Entry, File]] = []
-    for entry in _chosen(names):
-        if not entry.files and not entry.bundled:
-            raise CheckpointError(f"{entry.name}: has no files to pull; {entry.notes or 'none are published'}")
-        jobs += [(entry, file) for file in entry.files]
     say = _silent if quiet else _say
     failed: list[SegError] = []
     with Bars(show=not quiet) as bars, ThreadPoolExecutor(AtOnce) as pool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segcli.core.errors import CheckpointError
-from segcli.registry import places, web
+from segcli.registry import hashes, places, web
 from segcli.registry.download import Progress, Wanted, download, nothing, storage_error, sync_folder
 from segcli.registry.files import locked, write_text
 from segcli.registry.sizes import words
@@ -143,6 +143,7 @@ def fetch(
                 published.url, _token(), published.size, sha256, published.git, f"{entry.name}: {file.name}"
             )
             sha256 = download(wanted, blob, patience, progress)
+            hashes.remember(blob, sha256)
         pointer = folder / "snapshots" / published.commit / file.name
         try:
             _point(pointer, blob)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcli.core.errors import CheckpointError
-from segcli.registry import places, plugins, writer
+from segcli.registry import hashes, places, plugins
 from segcli.registry.device import check_words, resolve
-from segcli.registry.files import sha256_of
 from segcli.registry.weights import Entry, find
 
 if TYPE_CHECKING:
@@ -91,7 +89,7 @@ def files_of(entry: Entry, *, offline: bool = False, say: Say = to_stderr, quiet
             with Bars(show=not quiet) as bars:
                 path_now = make_ready(entry, file, offline=offline, say=say, progress=bars.bar(file.name))
         elif not file.is_pickle:
-            places.check_size(entry, file, path_now)
+            hashes.check_pin(entry, file, path_now)
         paths.append(path_now)
     if not paths:
         raise CheckpointError(f"{entry.name}: has no files to open{': ' + entry.notes if entry.notes else ''}")
@@ -105,29 +103,5 @@ def revision_of(paths: list[Path]) -> str:
     """
     whole = hashlib.sha256()
     for path in paths:
-        whole.update(content_hash(path).encode())
+        whole.update(hashes.content(path).encode())
     return whole.hexdigest()[:16]
-
-
-def content_hash(path: Path) -> str:
-    """A hash of all bytes of `path`: its name in the hub's cache, its seal, or its sha256.
-
-    Files in the caches were checked when they came and are not read again (`seg models verify` does that); the seal of
-    any other file is checked, once in a process. Raises CheckpointError.
-    """
-    blob = path.resolve()
-    if blob.parent.name == "blobs" and len(blob.name) == 64:
-        return blob.name
-    if path.is_relative_to(places.cache_home()) and (seal := writer.sealed(path)):
-        return seal
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
-    return _read_through(path, facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _read_through(path: Path, size: int, changed: int) -> str:
-    """The seal, checked, or the sha256 of a file as it is now (`size` and `changed` make it another question later)."""
-    return writer.check_seal(path) or sha256_of(path)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segcli.core.errors import StorageError
 from segcli.registry import places
 from segcli.registry.files import locked, write_text
+from segcli.registry.weights import Entry, File
 
 
 def _path() -> Path:
@@ -33,6 +35,14 @@ def recall() -> dict[str, dict[str, Any]]:
     if not isinstance(notes, dict) or not all(isinstance(note, dict) for note in notes.values()):
         raise _damaged(path)
     return notes
+
+
+def pinned(entry: Entry, file: File) -> File:
+    """`file`, with the sha256 noted at its first pull where weights.toml has none: it must stay the same file."""
+    if file.sha256:
+        return file
+    noted = recall().get(f"{entry.name}/{file.name}", {}).get("sha256")
+    return replace(file, sha256=noted) if isinstance(noted, str) else file
 
 
 def note(key: str, facts: Mapping[str, Any] | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from segcli.core.errors import CheckpointError
 from segcli.registry.weights import PACKAGE, Entry, File
 
 BUNDLED = PACKAGE / "weights"
@@ -85,14 +84,6 @@ def stray(entry: Entry, file: File) -> Path | None:
     if folder is None or not (path := folder / file.name).is_symlink():
         return None
     return None if path.resolve().is_relative_to(repository_folder(entry).resolve()) else path
-
-
-def check_size(entry: Entry, file: File, path: Path) -> None:
-    """Raise CheckpointError when `path` has not the size that weights.toml gives."""
-    size = path.stat().st_size
-    if file.size and size != file.size:
-        again = "correct one of the two" if entry.folder else f"type `seg models rm {entry.name}`, then pull it again"
-        raise CheckpointError(f"{entry.name}: {path} has {size} bytes and should have {file.size}; {again}")
 
 
 def converted(entry: Entry, file: File) -> Path:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segcli.core.errors import CheckpointError
-from segcli.registry import hub, notes, places
+from segcli.registry import hashes, hub, notes, places
 from segcli.registry.download import Progress, Wanted, download, nothing
-from segcli.registry.files import locked, sha256_of
+from segcli.registry.files import locked
 from segcli.registry.local import describe
 from segcli.registry.sizes import words
 from segcli.registry.web import Patience
@@ -32,18 +32,19 @@ def make_ready(
     """
     if here := places.ready(entry, file):
         return here
-    path, sha256 = _original(entry, file, offline=offline, say=say, progress=progress, patience=patience)
+    path = _original(entry, file, offline=offline, say=say, progress=progress, patience=patience)
     if not file.is_pickle:
+        hashes.check_pin(entry, file, path)
         return path
-    return _converted(entry, file, path, sha256, say)
+    return _converted(entry, file, path, say)
 
 
 def _original(
     entry: Entry, file: File, *, offline: bool, say: Say, progress: Progress, patience: Patience | None
-) -> tuple[Path, str]:
-    """The published file on this machine and its sha256 ("" when it was here before)."""
+) -> Path:
+    """The published file on this machine."""
     if here := places.original(entry, file):
-        return here, ""
+        return here
     if link := places.stray(entry, file):
         raise CheckpointError(f"{entry.name}: {link} leads out of the hub's cache; remove it, then pull again")
     if entry.folder:
@@ -54,17 +55,14 @@ def _original(
             "where there is a network"
         )
     key = f"{entry.name}/{file.name}"
-    noted = notes.recall().get(key, {})
-    if not file.sha256 and isinstance(noted.get("sha256"), str):
-        # Pinned at the first pull: the publisher gave no hash, but the file must stay the same one.
-        file = File(file.name, file.size, noted["sha256"], file.about)
+    pinned = notes.pinned(entry, file)
     if entry.url:
-        path, sha256, size, commit = *_from_web(entry, file, say, progress, patience), ""
+        path, sha256, size, commit = *_from_web(entry, pinned, say, progress, patience), ""
     else:
-        path, published, sha256 = hub.fetch(entry, file, say=say, patience=patience, progress=progress)
+        path, published, sha256 = hub.fetch(entry, pinned, say=say, patience=patience, progress=progress)
         size, commit = path.stat().st_size, published.commit
     notes.note(key, {"sha256": sha256, "size": size, "commit": commit})
-    return path, sha256
+    return path
 
 
 def _from_web(
@@ -85,7 +83,7 @@ def _from_web(
     return place, sha256, place.stat().st_size
 
 
-def _converted(entry: Entry, file: File, pickle: Path, sha256: str, say: Say) -> Path:
+def _converted(entry: Entry, file: File, pickle: Path, say: Say) -> Path:
     """The pickle as sealed safetensors in seg's cache; processes that want the same wait for the one that writes."""
     target = places.converted(entry, file)
     waiting = f"{entry.name}: another process is converting it; waiting"
@@ -93,20 +91,7 @@ def _converted(entry: Entry, file: File, pickle: Path, sha256: str, say: Say) ->
         if not target.is_file():
             from segcli.registry.convert import convert
 
-            _check(entry, file, pickle, sha256)
+            hashes.check_pin(entry, file, pickle)
             say(f"seg: converting {entry.name}: {file.name} to safetensors, once")
             convert(pickle, target, describe(entry), say=say)
     return target
-
-
-def _check(entry: Entry, file: File, pickle: Path, sha256: str) -> None:
-    """Hold a pickle to its pins before it is read; `sha256` is given when it was downloaded just now."""
-    places.check_size(entry, file, pickle)
-    if not file.sha256 or sha256 == file.sha256:
-        return
-    found = sha256_of(pickle)
-    if found != file.sha256:
-        raise CheckpointError(
-            f"{entry.name}: {pickle} is not the pinned file (sha256 {found[:12]}…); "
-            f"type `seg models rm {entry.name}`, then pull it again"
-        )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segcli.core.errors import CheckpointError, SegError
-from segcli.registry import notes, places, writer
+from segcli.core.errors import SegError
+from segcli.registry import hashes, notes, places, writer
 from segcli.registry.files import sha256_of
 from segcli.registry.header import read_header
 from segcli.registry.weights import Entry, File
@@ -52,22 +52,16 @@ def _finding(name: str, path: Path, check: Callable[..., str], *about: object) -
 
 def _published(entry: Entry, file: File, path: Path) -> str:
     """Against the pinned hash, the one noted at the first pull, or the one that the hub's cache names it by."""
-    places.check_size(entry, file, path)
-    noted = notes.recall().get(f"{entry.name}/{file.name}", {}).get("sha256", "")
-    blob = path.resolve().name
-    for wanted, origin in (
-        (file.sha256, "the pinned sha256"),
-        (noted, "the sha256 noted at the first pull"),
-        (blob if len(blob) == 64 else "", "the sha256 of the hub's cache"),
-    ):
-        if wanted:
-            found = sha256_of(path)
-            if found != wanted:
-                raise CheckpointError(
-                    f"{path}: sha256 {found[:12]}… is not {wanted[:12]}…; type `seg models rm {entry.name}`, pull again"
-                )
-            return f"{origin}{'; ' + _safetensors(path) if path.suffix == '.safetensors' else ''}"
-    return _safetensors(path) if path.suffix == ".safetensors" else "size only: no hash is known"
+    pinned = notes.pinned(entry, file)
+    blob = path.resolve()
+    origin = "the pinned sha256" if file.sha256 else "the sha256 noted at the first pull"
+    if not pinned.sha256 and blob.parent.name == "blobs" and len(blob.name) == 64:
+        pinned, origin = replace(file, sha256=blob.name), "the sha256 of the hub's cache"
+    hashes.check_pin(entry, pinned, path, read=sha256_of)
+    checked = [origin] if pinned.sha256 else []
+    if path.suffix == ".safetensors":
+        checked.append(_safetensors(path))
+    return "; ".join(checked) or "readable; no hash is known"
 
 
 def _safetensors(path: Path) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SEAL = "seg.seal"
+SEALED = "seg.sealed"
+"""Says that there must be a seal: a file that lost one of the two was changed."""
 _CHUNK = 1 << 22
 
 
@@ -39,7 +41,8 @@ def write(
 ) -> None:
     """Write the tensors that `read` gives by name, their types in the format's words. Raises StorageError."""
     tensors = _layout(kinds, shapes)
-    unsealed = {key: value for key, value in metadata.items() if key != SEAL}
+    unsealed = {**metadata, SEALED: "sha256"}
+    unsealed.pop(SEAL, None)
     seal = hashlib.sha256(_statement(tensors, unsealed))
     # The seal is known only at the end, but it has a fixed length: its place is filled then.
     head = _head(tensors, {**unsealed, SEAL: "0" * 64})
@@ -70,7 +73,7 @@ def check_seal(path: Path) -> str:
     """The seal of `path`, checked over the whole file, or "" when it has none. Raises CheckpointError if broken."""
     header = read_header(path)
     given = header.metadata.get(SEAL, "")
-    if not given:
+    if not given and SEALED not in header.metadata:
         return ""
     tensors = dict(sorted(header.tensors.items(), key=lambda item: (item[1].begin, item[1].end)))
     seal = hashlib.sha256(_statement(tensors, {k: v for k, v in header.metadata.items() if k != SEAL}))
