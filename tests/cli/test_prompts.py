@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segcli.cli.options import Writing, colour
+from segcli.cli.options import Writing
 from segcli.cli.prompts import Prompts, box, outline, pair, stroke
 from segcli.core.ask import Box, Point, Scribble
 from segcli.core.errors import UsageError
@@ -94,12 +94,6 @@ def test_a_directory_that_exists_is_a_directory_whatever_it_is_called(tmp_path, 
     (tmp_path / "old.png").mkdir()
     assert Writing(output="old.png").place[1] is None
     assert Writing(output="new.png/").place[1] is None
-
-
-def test_colours_by_name_and_by_hex():
-    assert colour("white") == colour("#ffffff") == colour("#FFF") == (255, 255, 255)
-    assert colour("#01020a") == (1, 2, 10)
-    assert colour(None) is None
 
 
 def test_formats_are_repeatable_and_separated_by_commas_each_once():

@@ -44,10 +44,11 @@ REFUSED = [
     (["point", CAT, "--at", "3,4", "--crop"], "--crop and --margin are for cut-outs"),
     (["point", CAT, "--at", "3,4", "-f", "cutout", "--margin", "3"], "--margin goes with --crop"),
     (["point", CAT, "--at", "3,4", "-f", "cutout", "--crop", "--margin", "x"], "--margin x: is not a whole number"),
-    (["point", CAT, "--at", "3,4", "-f", "cutout", "--background", "mauve"], "--background mauve: no colour"),
+    (["point", CAT, "--at", "3,4", "-f", "cutout", "--background", "mauve"], "--background: 'mauve' is no colour"),
     (["point", CAT, "--at", "3,4", "--image-type", "jpg"], "--image-type jpg: unknown; type png or webp"),
     (["point", CAT, "--at", "3,4", "--coco-images", "x.json"], "--coco-images is for COCO files"),
-    (["point", CAT, "--at", "3,4", "-f", "coco", "--coco-images", CAT], f"--coco-images {CAT}: needs"),
+    (["point", CAT, "--at", "3,4", "-f", "coco", "--soft"], "--soft is for masks and cut-outs"),
+    (["point", CAT, "--at", "3,4", "--image-type", "webp"], "--image-type is for cut-outs"),
     (["point", CAT, "--at", "3,4", "--device", "gpu"], "--device gpu: unknown; type auto, cpu"),
     (["point", CAT, "--at", "3,4", "--dtype", "int8"], "--dtype int8: unknown"),
     (["point", CAT, "--at", "3,4", "--seed", "-1"], "--seed -1: is not a whole number from 0 on"),
@@ -78,6 +79,13 @@ def test_a_wrong_command_line_is_refused_in_one_line_with_exit_2(
     assert said in err
     assert err.count("\n") == 1
     assert (out, list(tmp_path.iterdir())) == ("", [])
+
+
+def test_a_coco_file_that_is_none_ends_the_run_with_exit_4(capfd: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as left:
+        main(["point", CAT, "--at", "3,4", "-f", "coco", "--coco-images", CAT, "--dry-run"])
+    assert left.value.code == 4
+    assert CAT in capfd.readouterr().err
 
 
 def test_missing_photos_are_exit_4(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

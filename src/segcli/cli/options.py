@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segcli.core.colors import parse_color
 from segcli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ FORMATS = ("mask", "palette", "cutout", "overlay", "coco", "panoptic", "jsonl", 
 DEFAULT_MODEL = "seem-nano"
 DEFAULT_OUTPUT = "seg-out"
 
-_COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128), "green": (0, 177, 64)}
 _IMAGE_SUFFIXES = (".png", ".webp", ".svg", ".json", ".jsonl", ".txt", ".npz", ".ora")
 
 
@@ -106,16 +106,18 @@ class Writing:
     invert: Annotated[bool, typer.Option("--invert", help="mask, cutout: what is outside instead.")] = False
     background: Annotated[
         str | None,
-        typer.Option(
-            "--background", metavar="COLOUR", help="cutout: flatten onto #rrggbb, white, black, grey or green."
-        ),
+        typer.Option("--background", metavar="COLOUR", help="cutout: flatten onto #rrggbb or a colour's name."),
     ] = None
     image_type: Annotated[
         str, typer.Option("--image-type", metavar="png|webp", help="cutout: the files' type; WebP is smaller.")
     ] = "png"
     coco_images: Annotated[
         str | None,
-        typer.Option("--coco-images", metavar="FILE", help="coco: a COCO JSON that gives each file name its image id."),
+        typer.Option(
+            "--coco-images",
+            metavar="FILE",
+            help="coco, panoptic: a COCO JSON whose ids of images and categories are used.",
+        ),
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that other options or prompts made.")] = False
     dry_run: Annotated[
@@ -128,7 +130,7 @@ class Writing:
         if not self.output:
             raise UsageError("-o is empty; type a directory, a template, or - for stdout")
         number("--margin", self.margin, low=0)
-        colour(self.background)
+        self._colour()
         if self.image_type not in ("png", "webp"):
             raise UsageError(f"--image-type {self.image_type}: unknown; type png or webp")
         if self.background is not None and "cutout" not in names:
@@ -137,8 +139,14 @@ class Writing:
             raise UsageError("--crop and --margin are for cut-outs; add -f cutout")
         if self.margin != "0" and not self.crop:
             raise UsageError("--margin goes with --crop; add --crop")
-        if self.coco_images is not None and "coco" not in names:
-            raise UsageError("--coco-images is for COCO files; add -f coco")
+        if self.coco_images is not None and not {"coco", "panoptic"} & set(names):
+            raise UsageError("--coco-images is for COCO files; add -f coco or -f panoptic")
+        if self.image_type != "png" and "cutout" not in names:
+            raise UsageError("--image-type is for cut-outs; add -f cutout")
+        if not {"mask", "cutout"} & set(names):
+            for option, typed in (("--union", self.union), ("--soft", self.soft), ("--invert", self.invert)):
+                if typed:
+                    raise UsageError(f"{option} is for masks and cut-outs; add -f mask or -f cutout")
         if self.to_stdout and len(names) > 1:
             raise UsageError(f"-o - takes one format, not {len(names)}; give one -f, or a directory")
 
@@ -173,9 +181,12 @@ class Writing:
             return path.parent, path.name
         return path, None
 
-    def options(self) -> Options:
-        """The same for the format writers. Raises UsageError, or StorageError for an unreadable --coco-images."""
+    def options(self, categories: tuple[str, ...] = ()) -> Options:
+        """The same for the format writers. Raises StorageError for a --coco-images that can't be used."""
+        from segcli.io.formats.coco import read_ids
         from segcli.io.formats.contract import Options
+
+        images, labels = ({}, {}) if self.coco_images is None else read_ids(Path(self.coco_images))
 
         return Options(
             union=self.union,
@@ -183,10 +194,20 @@ class Writing:
             margin=number("--margin", self.margin, low=0),
             soft=self.soft,
             invert=self.invert,
-            background=colour(self.background),
+            background=self._colour(),
             image_type="webp" if self.image_type == "webp" else "png",
-            coco_images=_coco_ids(self.coco_images) if self.coco_images is not None else {},
+            coco_images=images,
+            coco_categories=labels,
+            categories=categories,
         )
+
+    def _colour(self) -> tuple[int, int, int] | None:
+        if self.background is None:
+            return None
+        try:
+            return parse_color(self.background)
+        except UsageError as error:
+            raise UsageError(f"--background: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -268,30 +289,3 @@ def number(option: str, text: str, *, low: int) -> int:
             f"{option} {text}: is not a whole number from {low} on; type for example {option} {max(low, 1)}"
         )
     return int(text)
-
-
-def colour(text: str | None) -> tuple[int, int, int] | None:
-    """From #rrggbb, #rgb or a name. Raises UsageError."""
-    if text is None:
-        return None
-    if text.lower() in _COLOURS:
-        return _COLOURS[text.lower()]
-    digits = text.removeprefix("#")
-    if re.fullmatch(r"[0-9a-fA-F]{3}", digits):
-        digits = "".join(digit * 2 for digit in digits)
-    if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
-        raise UsageError(f"--background {text}: no colour; type #rrggbb or one of {', '.join(_COLOURS)}")
-    return int(digits[0:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)
-
-
-def _coco_ids(path: str) -> dict[str, int]:
-    """File name -> image id of a COCO JSON file. Raises UsageError."""
-    import json
-
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {str(image["file_name"]): int(image["id"]) for image in value["images"]}
-    except OSError as error:
-        raise UsageError(f"--coco-images {path}: can't be read: {(error.strerror or str(error)).lower()}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f'--coco-images {path}: needs "images" with "file_name" and "id", as COCO has them') from error

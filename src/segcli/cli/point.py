@@ -53,6 +53,7 @@ def point(
 
     from segcli.registry.weights import find
 
+    classes: tuple[str, ...] = ()
     if asked is None:
         parsed = prompts.parse()
         entry = find(computing.model)
@@ -64,7 +65,7 @@ def point(
 
         from segcli.pipeline.plan import Item
 
-        asks = parsed.asks()
+        asks, classes = parsed.asks(), parsed.classes
         items = [Item(one.relative, one.source, asks, one.data) for one in found.inputs]
     elif asked == "-":
         from segcli.cli.live import answer_lines
@@ -80,4 +81,4 @@ def point(
 
         items = read_items(asked, entry)
     refuse_clashes(items, writing.place[1])
-    run_items("point", items, entry, reading, writing, computing, telling)
+    run_items("point", items, entry, reading, writing, computing, telling, classes)

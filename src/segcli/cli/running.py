@@ -60,6 +60,7 @@ def run_items(
     writing: Writing,
     computing: Computing,
     telling: Telling,
+    classes: tuple[str, ...] = (),
 ) -> NoReturn:
     """Do the items and exit with the run's code. Raises SegError for what concerns the run as a whole."""
     from segcli.cli.report import Report
@@ -73,7 +74,7 @@ def run_items(
     directory, template = writing.place
     plan = Plan(
         items=items,
-        output=Output(directory, template, writing.names, writing.options()),
+        output=Output(directory, template, writing.names, writing.options(classes)),
         fingerprint=fingerprint(
             verb=verb,
             model=entry.name,

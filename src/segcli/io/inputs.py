@@ -15,6 +15,8 @@ from segcli.core.errors import StorageError, UsageError
 
 STDIN = "-"
 
+Kind = Literal["file", "directory", "closed", "other"]
+
 
 @dataclass(frozen=True)
 class Input:
@@ -135,7 +137,7 @@ def _directory(root: Path, *, recursive: bool, excluded: tuple[int, int] | None)
     for relative, kind in _walk(root, recursive=recursive, excluded=excluded):
         if kind == "directory":
             below += 1
-        elif kind == "closed" or os.path.splitext(relative)[1].lower() in SUFFIXES:  # noqa: PTH122 - a text, no Path
+        elif kind == "closed" or (kind == "file" and os.path.splitext(relative)[1].lower() in SUFFIXES):  # noqa: PTH122
             found.append(Input(PurePosixPath(relative), root / relative))  # a closed directory will fail as an item
         else:
             others += 1
@@ -152,7 +154,7 @@ def _walk(
     excluded: tuple[int, int] | None,
     below: str = "",
     above: tuple[tuple[int, int] | None, ...] = (),
-) -> Iterator[tuple[str, Literal["file", "directory", "closed"]]]:
+) -> Iterator[tuple[str, Kind]]:
     """Every visible entry in natural order, as its path below `root`, with its kind.
 
     `above` are the directories being walked, so that loops of links end.
@@ -160,21 +162,30 @@ def _walk(
     directory = root / below
     try:
         with os.scandir(directory) as scan:
-            entries = [(entry.name, entry.is_dir()) for entry in scan if not entry.name.startswith(".")]
+            entries = [(entry.name, _kind(entry)) for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
         if below:
             yield below, "closed"
             return
         raise StorageError(f"{root}: can't be read: {(error.strerror or str(error)).lower()}") from None
     here = _identity(directory)
-    for name, is_directory in sorted(entries, key=lambda entry: natural_key(entry[0])):
+    for name, kind in sorted(entries, key=lambda entry: natural_key(entry[0])):
         path = f"{below}/{name}" if below else name
-        if not is_directory:
-            yield path, "file"
+        if kind != "directory":
+            yield path, kind
         elif (identity := _identity(root / path)) != excluded and identity not in (here, *above):
             yield path, "directory"
             if recursive:
                 yield from _walk(root, recursive=True, excluded=excluded, below=path, above=(*above, here))
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    """What an entry is. Pipes, sockets and devices are "other": nobody means them, and reading one may never end."""
+    if entry.is_dir():
+        return "directory"
+    if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):  # noqa: PTH110 - a text, no Path
+        return "file"
+    return "other"
 
 
 def _glob(pattern: str, excluded: tuple[int, int] | None) -> list[Input]:
