@@ -86,6 +86,7 @@ def run(
     start = time.monotonic()
     with ExitStack() as stack:
         stack.callback(lambda: events.finished(summary))
+        stop = stack.enter_context(stopping(events.notice))
         existing = None
         if plan.output.directory is not None:
             journal = Journal(plan.output.directory, how.shard, readonly=how.dry_run)
@@ -98,7 +99,6 @@ def run(
         items = [item for item in plan.items if how.shard is None or how.shard.owns(item.key)]
         summary.total = len(items)
         events.started(summary)
-        stop = stack.enter_context(stopping(events.notice))
         if how.dry_run:
             _dry_run(plan, items, existing, events, summary)
             return summary
