@@ -30,6 +30,7 @@ EXIT_STATUS = (
 )
 ENVIRONMENT = (
     ("SEG_CACHE", "Where converted checkpoints lie, instead of ~/.cache/seg."),
+    ("SEG_STATE", "Where hashes of first pulls are noted, instead of ~/.local/state/seg."),
     ("SEG_MAX_PIXELS", "The largest photo that is decoded, in pixels (default 256 million)."),
     ("HF_HOME, HF_HUB_CACHE", "Where pulled checkpoints lie."),
     ("HF_HUB_OFFLINE", "When set to 1, as --offline."),
