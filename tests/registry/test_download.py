@@ -57,6 +57,18 @@ def test_a_pulled_file_is_where_the_hubs_own_library_finds_it(hub: Hub, home: Pa
     assert said == ["seg: pulling test.one: model.safetensors, 2.00 MB, from org/model (mit)"]
 
 
+def test_a_file_that_the_hubs_own_library_downloaded_is_found(hub: Hub) -> None:
+    """Which shows too that our small hub speaks as the hub does."""
+    hub.put(NAME, DATA)
+    code = "from huggingface_hub import hf_hub_download\nprint(hf_hub_download('org/model', 'model.safetensors'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    asked = len(hub.log)
+    path, said = pull()
+    assert str(path) == done.stdout.strip()
+    assert (len(hub.log), said) == (asked, [])
+
+
 def test_a_file_that_is_here_is_not_asked_for_again(hub: Hub) -> None:
     hub.put(NAME, DATA)
     pull()

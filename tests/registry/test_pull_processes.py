@@ -146,6 +146,15 @@ def test_nothing_but_pull_ever_connects(listed: str, arguments: list[str], code:
     assert "tried to connect" not in done.stderr
 
 
+def test_a_bundled_model_masks_a_photo_on_an_empty_machine_without_connecting(home: Path, tmp_path: Path) -> None:
+    photo = min((Path(__file__).parents[2] / "examples" / "photos").glob("*.jpg"))
+    words = ["point", str(photo), "--at", "50%,50%", "-m", "seem-nano", "-o", str(tmp_path / "out"), "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", REFUSING, *words], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
+    assert not (home / "hf").exists()
+
+
 def test_listing_imports_nothing_heavy(home: Path) -> None:
     code = (
         "import sys\nfrom segcli.cli.app import main\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,12 @@ def test_a_fault_is_one_line_with_file_entry_and_key(change: tuple[str, str], wo
         parse(text, "mine.toml")
     assert str(caught.value).startswith("mine.toml: ")
     assert "\n" not in str(caught.value)
+
+
+def test_the_entry_in_the_documents_is_sound() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    assert list(parse(example, "docs")) == ["my.model"]
 
 
 def test_the_users_own_entries_are_added(home: Path) -> None:
