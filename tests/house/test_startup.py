@@ -33,6 +33,7 @@ COMMANDS = [
     ["models", "list", "--json"],
     ["models", "path", "nope"],
     ["train"],
+    ["train", "seem"],
     ["bench", "--help"],
 ]
 

@@ -9,6 +9,8 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperGroup
 
+from segcli.core.errors import UsageError
+
 VERBS = {
     "point": "Mask what clicks, boxes, scribbles, polygons and rough masks point at.",
     "models": "List, fetch, check and convert checkpoints.",
@@ -72,7 +74,10 @@ def _spare_pydantic(param: Any, annotation: Any) -> None:
 
     def process(ctx: Any, value: Any) -> Any:
         absent = value is None or (several and not value)
-        if (param.required and absent) or not (absent or is_text or isinstance(value, bool)):
+        if param.required and absent and not ctx.resilient_parsing:
+            words = f"{param.opts[0]} {param.metavar or ''}" if param.opts[0].startswith("-") else param.metavar
+            raise UsageError(f"{words.strip()} is missing; see `{ctx.command_path} --help`")
+        if not (absent or is_text or isinstance(value, bool)):
             return full(ctx, value)
         value = (list(value) if value else []) if several else value
         return value if param.callback is None else param.callback(ctx, param, value)
