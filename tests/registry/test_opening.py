@@ -12,7 +12,7 @@ from torch import nn
 
 from segcli.core.errors import CheckpointError, DeviceError, UsageError
 from segcli.models.layers.loading import load_strict
-from segcli.registry import hashes, load, places, writer
+from segcli.registry import hashes, load, places, plugins, writer
 from segcli.registry.device import resolve
 from segcli.registry.tensors import TensorFiles
 from segcli.registry.weights import Entry, File, catalogue
@@ -170,6 +170,38 @@ def test_a_file_of_the_users_own_entry_is_held_to_its_pin(tmp_path: Path) -> Non
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"is not the pinned file .*; correct one of the two"):
         load.files_of(one)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_device_without_room_for_the_weights_is_exit_6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.safetensors"
+    writer.save(path, {"w": torch.ones(1)}, {"seg.system": "seem", "seg.config": "nano", "seg.accepts": "point"})
+
+    def build(config: object, tensors: object, **rest: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(plugins, "builder", lambda system: build)
+    with pytest.raises(DeviceError, match="x: cpu has not enough memory for it; type --dtype bf16"):
+        load.open_model(str(path), device="cpu")
+
+
+@pytest.mark.usefixtures("home")
+def test_auto_names_its_choice_once_and_an_explicit_device_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.safetensors"
+    writer.save(path, {"w": torch.ones(1)}, {"seg.system": "seem", "seg.config": "nano", "seg.accepts": "point"})
+    given: list[dict[str, object]] = []
+    monkeypatch.setattr(plugins, "builder", lambda system: lambda config, tensors, **rest: given.append(rest))
+    said: list[str] = []
+    load.open_model(str(path), seed=7, say=said.append)
+    assert len(said) == 1
+    assert said[0].startswith("seg: x on ")
+    load.open_model(str(path), device="cpu", dtype="bf16", say=said.append)
+    assert len(said) == 1
+    assert given[0]["seed"] == 7
+    assert (given[1]["device"], given[1]["dtype"]) == (torch.device("cpu"), torch.bfloat16)
+    assert given[0]["revision"] == given[1]["revision"]
 
 
 @pytest.mark.usefixtures("home")

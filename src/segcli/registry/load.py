@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcli.core.errors import CheckpointError
+from segcli.core.errors import CheckpointError, DeviceError
 from segcli.registry import hashes, places, plugins
 from segcli.registry.device import check_words, resolve
 from segcli.registry.weights import Entry, find
@@ -57,17 +57,22 @@ def open_model(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    with TensorFiles(paths, place.device, place.dtype) as tensors:
-        model: Promptable = build(
-            entry.config,
-            tensors,
-            keys=entry.keys,
-            name=entry.name,
-            revision=revision,
-            device=place.device,
-            dtype=place.dtype,
-            seed=seed,
-        )
+    try:
+        with TensorFiles(paths, place.device, place.dtype) as tensors:
+            model: Promptable = build(
+                entry.config,
+                tensors,
+                keys=entry.keys,
+                name=entry.name,
+                revision=revision,
+                device=place.device,
+                dtype=place.dtype,
+                seed=seed,
+            )
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{entry.name}: {place.device} has not enough memory for it; type --dtype bf16, or --device cpu"
+        ) from error
     return model
 
 
