@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segcli.core.errors import ItemError, SegError, StorageError, UsageError
+from segcli.core.errors import ItemError, StorageError, UsageError
 from segcli.core.rle import encode
 from segcli.datasets import video
 from segcli.datasets.coco import panoptic_pairs, read_instances, read_results
@@ -144,7 +145,8 @@ INSTANCES = {
     "images": [{"id": 9, "height": 40, "width": 50, "file_name": "9.jpg"}],
     "annotations": [
         {"id": 5, "image_id": 9, "category_id": 1, "iscrowd": 0, "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]]},
-        {"id": 6, "image_id": 9, "category_id": 1, "iscrowd": 1, "segmentation": {"counts": [0, 2000], "size": [40, 50]}},
+        {"id": 6, "image_id": 9, "category_id": 1, "iscrowd": 1,
+         "segmentation": {"counts": [0, 2000], "size": [40, 50]}},
     ],
     "categories": [{"id": 1, "name": "dog"}],
 }  # fmt: skip
@@ -207,10 +209,8 @@ def test_a_pickle_that_names_code_is_refused_without_running_it(tmp_path, capsys
 def test_no_bytes_make_the_pickle_reader_fail_in_another_way(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("p") / "x.p"
     path.write_bytes(content)
-    try:
+    with suppress(StorageError):
         read_plain_pickle(path)
-    except SegError as error:
-        assert str(path) in str(error)
 
 
 def test_pascal_5i_lists_hold_name_and_class(tmp_path):

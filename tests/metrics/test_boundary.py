@@ -38,7 +38,11 @@ def test_scores_equal_the_definition_for_boxes_anywhere(size, seed):
     assert tuple(frame_score(*masks)) == score_by_definition(*masks)
 
 
-@given(st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda s: st.tuples(arrays(np.bool_, s), arrays(np.bool_, s))))
+@given(
+    st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
+        lambda s: st.tuples(arrays(np.bool_, s), arrays(np.bool_, s))
+    )
+)
 @settings(max_examples=120, deadline=None)
 def test_scores_equal_the_definition_for_any_small_pair(pair):
     assert tuple(frame_score(*pair)) == score_by_definition(*pair)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.goldens.__main__ import find_runner, read_manifest
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "data" / "bench"

@@ -32,7 +32,7 @@ def test_a_label_too_many_is_refused_with_sequence_and_frame():
     truth = labels(4, (1, 3, 3))
     prediction = truth.copy()
     prediction[1, 0, 0] = 9
-    with pytest.raises(ItemError, match="^s: .*label 9.*up to 1"):
+    with pytest.raises(ItemError, match=r"^s: .*label 9.*up to 1"):
         score(Sequence.of_arrays("s", truth, prediction), "davis")
 
 

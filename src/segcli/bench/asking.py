@@ -30,6 +30,9 @@ class TextAnswers(Mapping[str, Answer]):
         (prediction,) = self._model.decode(self._encoded(sentence), [Ask(text=sentence.text, id=item)])
         return Answer(tuple(m.coco() for m in prediction.masks), no_target=len(prediction) == 0 or None)
 
+    def __contains__(self, item: object) -> bool:  # the inherited one would ask the model
+        return item in self._sentences
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._sentences)
 

@@ -129,12 +129,15 @@ class SemanticMeasure:
         except ItemError as error:
             raise ItemError(f"{item}: {error}") from None
         score = semantic_scores(counts).miou / 100
+        beyond = self.classes != entry.ignored and bool((truth == self.classes).any())
+        warning = f"{item}: the annotation holds class {self.classes}, one too many; it is ignored, as in detectron2"
         rows, columns = np.nonzero(counts)
         return Record(
             item,
             digest_files([entry.annotation]),
             {"confusion": [[int(r), int(c), int(counts[r, c])] for r, c in zip(rows, columns, strict=True)]},
             None if score != score else score,
+            (warning,) if beyond else (),
             seconds={"scoring": time.perf_counter() - started},
         )
 

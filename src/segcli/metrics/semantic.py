@@ -14,7 +14,8 @@ from segcli.core.errors import ItemError
 def confusion(truth: NDArray[Any], prediction: NDArray[Any], classes: int, ignore: int = 255) -> NDArray[np.int64]:
     """Pixel counts int64 [classes + 1, classes + 1], rows predicted and columns true; the last column is ignored.
 
-    Raises ItemError for a class outside of 0..classes-1 (in the prediction, `classes` itself means "none").
+    The value `classes` itself counts as ignored in the truth and as "none" in the prediction, as published.
+    Raises ItemError for a class outside of 0..classes.
     """
     if truth.shape != prediction.shape:
         sizes = [f"{a.shape[1]}x{a.shape[0]}" for a in (prediction, truth)]
