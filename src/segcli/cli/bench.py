@@ -247,12 +247,10 @@ def panoptic(
 
     Example: seg bench panoptic --data panoptic_val2017.json --pred pred.json
     """
-    from segcli.bench.maps import PanopticMeasure
-    from segcli.datasets.coco import panoptic_pairs
+    from segcli.bench.openers import open_panoptic
 
     folders = [None if p is None else Path(p) for p in (data_png, pred_png)]
-    pairs, things, names = panoptic_pairs(Path(data), Path(pred), *folders)
-    measure = PanopticMeasure(tuple(pairs), things, names)
+    measure = open_panoptic(Path(data), Path(pred), *folders)
     _finish(measure, data, _named(items, "coco-panoptic"), "", items, output, results=pred)
 
 
@@ -271,16 +269,12 @@ def semantic(
 
     Example: seg bench semantic --data ADEChallengeData2016 --layout ade20k --split validation --results out
     """
-    from segcli.bench.maps import SemanticMeasure
-    from segcli.datasets.semantic import CLASSES, class_maps
+    from segcli.bench.openers import open_semantic
 
     layout = _named(items, "folder")
     split = items.split or {"ade20k": "validation"}.get(layout, "val")
-    count = CLASSES.get(layout) if classes is None else number("--classes", classes, low=1)
-    if count is None:
-        raise UsageError(f"--layout {layout}: say how many classes there are with --classes N")
-    maps = class_maps(_folder(data), layout, split)
-    measure = SemanticMeasure(tuple(maps), _folder(results), count)
+    count = None if classes is None else number("--classes", classes, low=1)
+    measure = open_semantic(_folder(data), layout, split, _folder(results), count)
     _finish(measure, data, layout, "" if layout == "folder" else split, items, output, results=results)
 
 
@@ -325,12 +319,12 @@ def refer(
 
     Example: seg bench refer --data refcocog --splits-by umd --results answers.jsonl
     """
+    from segcli.bench.openers import open_sentences
     from segcli.bench.sentences import ReferMeasure, check_rule
-    from segcli.datasets.referring import refcoco
 
     check_rule(rule)
     split = items.split or "val"
-    sentences = tuple(refcoco(_folder(data), split, splits_by))
+    sentences = open_sentences(_folder(data), split, splits_by, generalised=False)
     answers, model = _answers(results, computing, items, sentences, images)
     measure = ReferMeasure(sentences, answers, rule)
     _finish(measure, data, _named(items, Path(data).name), split, items, output, results=results, model=model)
@@ -359,13 +353,13 @@ def grefer(
 
     Example: seg bench grefer --data grefcoco --split testA --results answers.jsonl --nt-pixels 50
     """
+    from segcli.bench.openers import open_sentences
     from segcli.bench.sentences import GreferMeasure
-    from segcli.datasets.referring import grefcoco
 
     side = number("--gres-size", gres_size, low=0)
     pixels = None if nt_pixels is None else number("--nt-pixels", nt_pixels, low=0)
     split = items.split or "val"
-    sentences = tuple(grefcoco(_folder(data), split))
+    sentences = open_sentences(_folder(data), split, None, generalised=True)
     answers, model = _answers(results, computing, items, sentences, images)
     measure = GreferMeasure(sentences, answers, side or None, pixels)
     _finish(measure, data, _named(items, "grefcoco"), split, items, output, results=results, model=model)
@@ -386,13 +380,11 @@ def group(
 
     Example: seg bench group --data groups.jsonl --results answers.jsonl
     """
-    from segcli.bench.sentences import GroupMeasure, read_answers
-    from segcli.datasets.groups import read_groups
+    from segcli.bench.openers import open_groups
 
     if best == (results is not None):
         raise UsageError("give either --results FILE or --best-candidates")
-    groups = read_groups(Path(data), items.split)
-    measure = GroupMeasure(tuple(groups), None if results is None else read_answers(Path(results)))
+    measure = open_groups(Path(data), items.split, None if results is None else Path(results))
     who = results if results is not None else "best candidates"
     _finish(measure, data, _named(items, "maskgroups"), items.split or "", items, output, results=who)
 
