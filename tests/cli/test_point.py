@@ -135,6 +135,15 @@ def test_a_template_names_the_files_and_the_tree_is_mirrored_without_one(seg: Se
     assert {p.name for p in (seg.cwd / "flat").glob("*.png")} == {"a-one.png", "b-one.png"}
 
 
+def test_results_may_go_beside_the_photos(seg: Seg):
+    make_photo(seg.cwd / "in" / "one.jpg")
+    (seg.cwd / "in" / "notes.txt").touch()
+    assert seg("point", "in/*.jpg", "--at", "60,45", "-o", "in/{stem}-mask.png").code == 0
+    ran = seg("point", "in/*.jpg", "--at", "60,45", "-o", "{stem}-mask.png")
+    assert ran.code == 0, ran.stderr
+    assert (seg.cwd / "one-mask.png").read_bytes() == (seg.cwd / "in" / "one-mask.png").read_bytes()
+
+
 def test_a_prompts_file_asks_many_photos_many_things(seg: Seg):
     make_photo(seg.cwd / "a.png")
     make_photo(seg.cwd / "b.png")

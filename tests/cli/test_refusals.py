@@ -40,6 +40,7 @@ REFUSED = [
     (["point", CAT, "--at", "3,4", "-f", "mask,nope"], "-f nope: unknown format; choose from mask"),
     (["point", CAT, "--at", "3,4", "-o", ""], "-o is empty"),
     (["point", CAT, "--at", "3,4", "-o", "-", "-f", "mask,svg"], "-o - takes one format"),
+    (["point", CAT, str(PHOTOS / "coffee.jpg"), "--at", "3,4", "-o", "-"], "-o - takes one photo with -f mask"),
     (["point", CAT, "--at", "3,4", "-o", "-", "--json"], "--json and -o - both write to stdout"),
     (["point", CAT, "--at", "3,4", "--crop"], "--crop and --margin are for cut-outs"),
     (["point", CAT, "--at", "3,4", "-f", "cutout", "--margin", "3"], "--margin goes with --crop"),

@@ -1,7 +1,8 @@
-"""Options that verbs share, as dataclasses: a field is an option, its docstring-like help stands beside it.
+"""Options that verbs share, as dataclasses: a field is an option.
 
-    @verb(Reading, Running)
-    def point(reading: Reading, running: Running, at: Annotated[list[str], typer.Option(…)] = …): ...
+    @app.command()
+    @verb
+    def point(reading: Reading, telling: Telling, at: Annotated[list[str], typer.Option(…)] = …) -> None: ...
 
 Typer sees one function with all options; `point` gets each group as one value.
 """

@@ -61,7 +61,7 @@ def point(
 
         from segcli.cli.running import photos, refuse_clashes, run_items
 
-        found = photos(reading, writing)
+        found = photos(reading, writing, telling)
 
         from segcli.pipeline.plan import Item
 

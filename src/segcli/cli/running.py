@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -19,18 +22,29 @@ if TYPE_CHECKING:
     from segcli.registry.weights import Entry
 
 
-def photos(reading: Reading, writing: Writing) -> Found:
-    """The photos that were named. Raises UsageError and StorageError."""
+def photos(reading: Reading, writing: Writing, telling: Telling) -> Found:
+    """The photos that were named; results of earlier runs are none. Raises UsageError and StorageError."""
     from segcli.io.inputs import expand
 
     directory, _ = writing.place
-    return expand(
+    if directory is not None and any(_base(typed).is_relative_to(directory.resolve()) for typed in reading.images):
+        directory = None  # results go among the photos: to leave out all that is in there would leave nothing
+    found = expand(
         reading.images,
         recursive=reading.recursive,
         files_from=reading.files_from,
         null=reading.null,
         exclude=directory,
     )
+    if found.skipped and telling.verbose:
+        warn(f"{found.skipped} other files passed over")
+    return found
+
+
+def _base(typed: str) -> Path:
+    """The directory in which a photo, a directory's photos, or a glob's matches are."""
+    fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(typed).parts))
+    return (fixed if fixed.is_dir() else fixed.parent).resolve()
 
 
 def open_lazily(entry: Entry, computing: Computing, telling: Telling) -> Callable[[], Promptable]:
@@ -64,6 +78,7 @@ def run_items(
 ) -> NoReturn:
     """Do the items and exit with the run's code. Raises SegError for what concerns the run as a whole."""
     from segcli.cli.report import Report
+    from segcli.io.formats import FORMATS
     from segcli.pipeline.plan import Output, Plan, fingerprint
     from segcli.pipeline.progress import with_bar
     from segcli.pipeline.run import How, run
@@ -71,6 +86,8 @@ def run_items(
 
     if telling.json and writing.to_stdout and not writing.dry_run:
         raise UsageError("--json and -o - both write to stdout; give -o DIR, or take --json away")
+    if writing.to_stdout and len(items) > 1 and FORMATS[writing.names[0]].run_file is None:
+        raise UsageError(f"-o - takes one photo with -f {writing.names[0]}, these are {len(items)}; give -o DIR")
     directory, template = writing.place
     plan = Plan(
         items=items,
