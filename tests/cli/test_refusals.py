@@ -33,6 +33,8 @@ REFUSED = [
     (["point", CAT, "--at", "3,4", "--prompts", "-"], "--prompts brings photos and prompts itself"),
     (["point", "--prompts", "no-such.jsonl"], "--prompts no-such.jsonl: no such file"),
     (["point", "--prompts", "-", "-o", "masks"], "writes no files"),
+    (["point", "--prompts", "-", "--shard", "1/2"], "has no use for --shard"),
+    (["point", "--prompts", "-", "--json"], "answers with JSON lines anyway"),
     (["point", "--at", "3,4"], "no photos given"),
     (["point", CAT, "--at", "3,4", "-m", "seem-nanno"], "did you mean seem-nano?"),
     (["point", CAT, "--at", "3,4", "-m", "sam.sam3", "--scribble", "3,4"], "--scribble: sam.sam3 does not take"),

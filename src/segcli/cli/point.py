@@ -48,7 +48,7 @@ def point(
     """
     for group in (reading, writing, computing, telling):
         group.check()
-    if asked is not None and (prompts.given or reading.images or reading.files_from):
+    if asked is not None and (prompts.given or reading.images or reading.files_from or reading.recursive):
         raise UsageError("--prompts brings photos and prompts itself; take the others away, or --prompts")
 
     from segcli.registry.weights import find
@@ -70,7 +70,7 @@ def point(
     elif asked == "-":
         from segcli.cli.live import answer_lines
 
-        answer_lines(find(computing.model), writing, computing, telling)
+        answer_lines(find(computing.model), reading, writing, computing, telling)
     else:
         entry = find(computing.model)
         if not Path(asked).is_file():
