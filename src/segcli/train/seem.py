@@ -50,6 +50,10 @@ class ObjectBatch:
     valid: Tensor
     image_of: Tensor
 
+    def to(self, device: torch.device) -> ObjectBatch:
+        """The same batch on a device."""
+        return ObjectBatch(*(t.to(device) for t in (self.images, self.truth, self.valid, self.image_of)))
+
 
 def batches(photos: Sequence[TrainingPhoto], recipe: SeemRecipe, seed: int) -> Iterator[ObjectBatch]:
     """Endless batches, prepared a few ahead in a thread."""
@@ -76,8 +80,9 @@ class Users:
 
     def __init__(self, batch: ObjectBatch, recipe: SeemRecipe, rng: np.random.Generator) -> None:
         self.recipe, self.rng = recipe, rng
-        self.truth: NDArray[np.bool_] = (batch.truth > 0.5).numpy()
-        self.valid: NDArray[np.bool_] = batch.valid[batch.image_of].numpy()
+        self.device = batch.truth.device
+        self.truth: NDArray[np.bool_] = (batch.truth > 0.5).cpu().numpy()
+        self.valid: NDArray[np.bool_] = batch.valid[batch.image_of].cpu().numpy()
         count, h, w = self.truth.shape
         self.points: list[list[tuple[float, float, float]]] = [[] for _ in range(count)]
         self.region = np.full((count, 1, h // 2, w // 2), 0.5, np.float32)
@@ -116,7 +121,7 @@ class Users:
 
     def answer(self, logits: Tensor) -> None:
         """Let every user see the answers [N, 1, S/2, S/2] and click again."""
-        probability = logits.float().sigmoid()
+        probability = logits.float().sigmoid().cpu()
         shown = probability
         if self.rng.random() < self.recipe.hard:
             shown = (probability > 0.5).float()
@@ -135,13 +140,15 @@ class Users:
         for index, marks in enumerate(self.points):
             if marks:
                 points[index, : len(marks)] = torch.tensor(marks)
-        return PromptMaps(points, torch.from_numpy(self.region), self.previous)
+        maps = points, torch.from_numpy(self.region), self.previous
+        return PromptMaps(*(m.to(self.device) for m in maps))
 
 
 def loss_of(recipe: SeemRecipe, rng: np.random.Generator, model: nn.Module, batch: ObjectBatch) -> dict[str, Tensor]:
     """Simulate users for some rounds without gradient, then the losses of the last round."""
     inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
     assert isinstance(inner, SeemNano)
+    batch = batch.to(next(inner.parameters()).device)
     with torch.no_grad():
         backbone = inner.encode_backbone(batch.images)
     encoded = inner.encode_features(backbone)
@@ -192,12 +199,18 @@ def _bce_and_dice(logits: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor,
 
 
 def _ahead(stream: Iterator[_T], depth: int) -> Iterator[_T]:
-    queue: Queue[_T] = Queue(depth)
+    queue: Queue[_T | Exception] = Queue(depth)
 
     def fill() -> None:
-        for element in stream:
-            queue.put(element)
+        try:
+            for element in stream:
+                queue.put(element)
+        except Exception as error:  # must reach the trainer, which waits for the next batch
+            queue.put(error)
 
     Thread(target=fill, daemon=True).start()
     while True:
-        yield queue.get()
+        element = queue.get()
+        if isinstance(element, Exception):
+            raise element
+        yield element

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageEnhance, ImageFilter
 
+from segcli.core.errors import StorageError
+
 IGNORE = 255
 PAD = 127  # the backbone's zero
 
@@ -56,13 +58,20 @@ class ViewConfig:
 
 
 def views(photos: Sequence[TrainingPhoto], config: ViewConfig, seed: int) -> Iterator[View]:
-    """Endless views, each photo once an epoch in a new order. Same seed, same views."""
+    """Endless views, each photo once an epoch in a new order. Same seed, same views.
+
+    Raises StorageError when no photo shows a target in ten epochs.
+    """
     rng = np.random.default_rng(seed)
-    while True:
+    barren = 0
+    while barren < 10:
+        barren += 1
         for index in rng.permutation(len(photos)):
             view = draw_view(photos, int(index), config, rng)
             if view is not None:
+                barren = 0
                 yield view
+    raise StorageError(f"none of {len(photos)} photos shows an object large enough to train on")
 
 
 def draw_view(photos: Sequence[TrainingPhoto], index: int, config: ViewConfig, rng: np.random.Generator) -> View | None:

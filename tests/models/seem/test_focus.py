@@ -26,8 +26,10 @@ def test_a_window_lies_in_the_photo_and_holds_the_object(case) -> None:
     window = focus_window((x0, y0, x1, y1), size)
     if window is None:
         return
-    assert 0 <= window.x0 <= x0 and x1 <= window.x1 <= size[1]
-    assert 0 <= window.y0 <= y0 and y1 <= window.y1 <= size[0]
+    assert 0 <= window.x0 <= x0
+    assert x1 <= window.x1 <= size[1]
+    assert 0 <= window.y0 <= y0
+    assert y1 <= window.y1 <= size[0]
     assert max(window.size) < 0.8 * max(size)
 
 
@@ -67,4 +69,5 @@ def test_cells_hold_the_covered_part() -> None:
     mask[:, :32] = True
     cells = cells_of(mask, (64, 64), geometry(whole((64, 64)), 64), 4)
     assert cells.shape == (1, 1, 16, 16)
-    assert float(cells[..., :8].min()) == 1.0 and float(cells[..., 8:].max()) == 0.0
+    assert float(cells[..., :8].min()) == 1.0
+    assert float(cells[..., 8:].max()) == 0.0

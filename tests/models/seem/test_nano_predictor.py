@@ -76,7 +76,10 @@ def test_an_answer_stays_near_its_box_and_out_of_negative_ones(model: NanoPredic
     (prediction,) = answer(model, photo(), ask)
     for i in range(len(prediction)):
         ys, xs = np.nonzero(prediction.dense(i))
-        assert xs.min() >= 35 and xs.max() <= 145 and ys.min() >= 16 and ys.max() <= 104
+        assert xs.min() >= 35
+        assert xs.max() <= 145
+        assert ys.min() >= 16
+        assert ys.max() <= 104
         assert not prediction.dense(i)[30:61, 60:91].any()
 
 
@@ -111,7 +114,8 @@ def test_no_target_is_an_empty_answer(model: NanoPredictor) -> None:
     torch.nn.init.constant_(network.direct.bias, -50.0)
     silent = NanoPredictor(network, "silent", "0", torch.device("cpu"), side=64)
     (prediction,) = answer(silent, photo(), CLICK)
-    assert len(prediction) == 0 and prediction.soft is None
+    assert len(prediction) == 0
+    assert prediction.soft is None
 
 
 def test_an_encoded_photo_knows_its_size_and_keeps_few_windows(model: NanoPredictor) -> None:

@@ -75,7 +75,8 @@ class InvertedBottleneck(nn.Module):
         """[B, C, H, W] -> [B, C', H / stride, W / stride]."""
         y = F.relu6(self.expand(x)) if self.expand is not None else x
         y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+        out: Tensor = x + y if self.residual else y
+        return out
 
 
 class EfficientNetLite(nn.Module):
@@ -104,7 +105,7 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """RGB bytes as float [B, 3, H, W] in 0..255 -> res1..res5, each [B, C, H / stride, W / stride]."""
-        x = F.relu6(self.stem((image - MEAN) / SCALE))
+        x: Tensor = F.relu6(self.stem((image - MEAN) / SCALE))
         outputs: dict[str, Tensor] = {}
         for index, stage in enumerate(self.stages):
             x = stage(x)

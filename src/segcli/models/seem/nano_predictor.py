@@ -108,7 +108,8 @@ class NanoPredictor:
         """Mask logits [K, h, w] of the window's used part at stride 2; K is 1, or more with `multimask`."""
         place, encoded = self._look(photo, window)
         prompts = prompt_maps(ask, clicks, outline, photo.size, place, self.device)
-        answer = self.model.answer(encoded, prompts, torch.zeros(1, dtype=torch.long, device=self.device))
+        only = torch.zeros(1, dtype=torch.long, device=self.device)
+        answer = self.model.answer(encoded, prompts, only, alternatives=ask.multimask)
         height, width = (-(-v // 2) for v in place.used)
         return answer.final[0, :, :height, :width].float().cpu()
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from segcli.core.errors import CheckpointError
 from segcli.models.api import Promptable
 from segcli.models.layers.loading import load_strict
+from segcli.models.seem.config import preset
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.nano_predictor import NanoPredictor
+from segcli.models.seem.released_predictor import build_released
 
 NANO_PRESETS = {"nano": NanoConfig()}
 
@@ -31,11 +33,16 @@ def build(
 ) -> Promptable:
     """A predictor with the weights of `tensors`, strictly loaded.
 
-    config: a preset's name or the values of `NanoConfig`. keys: "seg", our own names.
-    `seed` is taken by every builder; this member draws nothing at random.
-    Raises CheckpointError for a config that this version does not build and for keys that do not fit.
+    config: "nano" or the values of a `NanoConfig` for our own member, else the name of a published one.
+    keys:   the key table, "seg" (our own names) or "original".
+    `seed` is taken by every builder; these members draw nothing at random.
+    Raises CheckpointError for a config that nobody knows and for keys that do not fit.
     """
-    sizes = _nano_config(config, name)
+    if isinstance(config, str) and config not in NANO_PRESETS:
+        return build_released(
+            preset(config), tensors, keys=keys, name=name, revision=revision, device=device, dtype=dtype
+        )
+    sizes = NANO_PRESETS[config] if isinstance(config, str) else _nano_config(config, name)
     with torch.device("meta"):
         model = SeemNano(sizes)
     load_strict(model, tensors, name=name)
@@ -43,11 +50,7 @@ def build(
     return NanoPredictor(model, name, revision, device)
 
 
-def _nano_config(config: str | Mapping[str, Any], name: str) -> NanoConfig:
-    if isinstance(config, str):
-        if config not in NANO_PRESETS:
-            raise CheckpointError(f"{name}: this version runs {', '.join(NANO_PRESETS)} of SEEM, not yet {config}")
-        return NANO_PRESETS[config]
+def _nano_config(config: Mapping[str, Any], name: str) -> NanoConfig:
     known = {f.name for f in fields(NanoConfig)}
     odd = sorted(set(config) - known)
     if odd:

@@ -1,0 +1,81 @@
+"""A training plan as a file: sizes of the model, and legs that follow each other (see configs/seem-nano.toml)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from segcli.core.errors import UsageError
+from segcli.models.seem.nano import NanoConfig
+from segcli.train.loop import LoopConfig
+from segcli.train.seem import SeemRecipe
+from segcli.train.views import ViewConfig
+
+_C = TypeVar("_C")
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One stretch of training. Only parameters whose name begins with one of `parts` are trained (empty: all)."""
+
+    name: str
+    recipe: SeemRecipe
+    loop: LoopConfig
+    parts: tuple[str, ...] = ()
+    decoder: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that decides a run, besides the data."""
+
+    model: NanoConfig
+    legs: tuple[Leg, ...]
+    seed: int = 0
+
+
+def read_plan(path: Path) -> TrainingPlan:
+    """Read a plan. Raises UsageError that names the file and the word that is wrong."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(
+            f"{path}: can't be read: {error.strerror}; give a plan such as configs/seem-nano.toml"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is not TOML: {error}") from error
+    _only(table, {"seed", "model", "legs"}, str(path))
+    legs = []
+    for number, row in enumerate(table.get("legs", []), start=1):
+        where = f"{path}: leg {number}"
+        _only(row, {"name", "parts", "decoder", "view", "recipe", "loop"}, where)
+        if not isinstance(row.get("name"), str):
+            raise UsageError(f'{where}: has no name; add name = "…"')
+        recipe = {"view": _fill(ViewConfig, row.get("view", {}), where), **row.get("recipe", {})}
+        legs.append(
+            Leg(
+                row["name"],
+                _fill(SeemRecipe, recipe, where),
+                _fill(LoopConfig, row.get("loop", {}), where),
+                tuple(row.get("parts", ())),
+                bool(row.get("decoder", True)),
+            )
+        )
+    if not legs:
+        raise UsageError(f"{path}: has no [[legs]]; a plan needs one at least")
+    return TrainingPlan(_fill(NanoConfig, table.get("model", {}), str(path)), tuple(legs), int(table.get("seed", 0)))
+
+
+def _fill(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:
+    """A dataclass from a table, lists as tuples."""
+    _only(values, {f.name for f in fields(kind)}, where)  # type: ignore[arg-type]
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _only(values: Mapping[str, Any], known: set[str], where: str) -> None:
+    odd = sorted(set(values) - known)
+    if odd:
+        raise UsageError(f"{where}: unknown {', '.join(odd)}; it may say {', '.join(sorted(known))}")

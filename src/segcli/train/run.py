@@ -1,0 +1,117 @@
+"""Runs a training plan for seem-nano: its legs in turn, each going on from where it or the leg before it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from segcli.core.errors import CheckpointError
+from segcli.models.layers.loading import load_strict
+from segcli.models.seem.nano import SeemNano
+from segcli.models.seem.nano_predictor import NanoPredictor
+from segcli.train.export import save_half, split
+from segcli.train.loop import averaged, train
+from segcli.train.photos import load_photos
+from segcli.train.plan import Leg, TrainingPlan
+from segcli.train.seem import ObjectBatch, SeemRecipe, batches, loss_of
+from segcli.train.validate import ClickValidation, hold_out
+from segcli.train.views import TrainingPhoto
+
+Say = Callable[[str], None]
+
+
+def run_plan(
+    plan: TrainingPlan,
+    folders: Sequence[Path],
+    out: Path,
+    backbone: Path,
+    *,
+    start: Path | None = None,
+    device: str = "cpu",
+    say: Say = print,
+) -> Path:
+    """Train and return the checkpoint, `out/seem-nano.safetensors` (the averaged weights in half precision).
+
+    folders:  photos with masks. backbone: safetensors of the frozen backbone, as bundled.
+    start:    a checkpoint to begin from instead of random weights; parameters that it lacks begin at random.
+    A plan that was stopped goes on when it is run again with the same `out`.
+    """
+    training, kept = hold_out(load_photos(folders))
+    say(f"{len(training)} photos to train on, {len(kept)} kept back to validate")
+    state = load_file(start) if start is not None else {}
+    for leg in plan.legs:
+        state = _run_leg(plan, leg, training, kept, out, backbone, state, device, say)
+    model = _build(plan, plan.legs[-1], backbone, state)
+    return export(model, out / "seem-nano.safetensors", shared=backbone.name)
+
+
+def export(model: SeemNano, path: Path, shared: str) -> Path:
+    """Write all but the frozen backbone, which stays in the bundled file `shared`, with what the file is."""
+    _, own = split(model.state_dict())
+    metadata = {
+        "seg.system": "seem",
+        "seg.config": json.dumps(asdict(model.config), sort_keys=True),
+        "seg.accepts": ",".join(sorted(NanoPredictor.accepts)),
+        "seg.bundled": shared,
+        "seg.licence": "Apache-2.0",
+    }
+    save_half(own, path, metadata)
+    return path
+
+
+def _run_leg(
+    plan: TrainingPlan,
+    leg: Leg,
+    training: Sequence[TrainingPhoto],
+    kept: Sequence[TrainingPhoto],
+    out: Path,
+    backbone: Path,
+    state: dict[str, Tensor],
+    device: str,
+    say: Say,
+) -> dict[str, Tensor]:
+    torch.manual_seed(plan.seed)
+    model = _build(plan, leg, backbone, state)
+    for name, parameter in model.named_parameters():
+        trained = not name.startswith("backbone.") and (not leg.parts or name.startswith(leg.parts))
+        parameter.requires_grad_(trained)
+    rng = np.random.default_rng(plan.seed)
+    loop = replace(leg.loop, seed=plan.seed)
+    folder = out / leg.name
+    step = train(
+        model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        partial(_batches, training, leg.recipe),
+        partial(loss_of, leg.recipe, rng),
+        loop,
+        folder,
+        validate=ClickValidation(kept, leg.recipe.view, folder / "pictures"),
+        device=device,
+    )
+    say(f"leg {leg.name}: {step} of {loop.steps} steps; log and pictures in {folder}")
+    return averaged(model, folder / "state.pt")
+
+
+def _batches(photos: Sequence[TrainingPhoto], recipe: SeemRecipe, seed: int) -> Iterator[ObjectBatch]:
+    return batches(photos, recipe, seed)
+
+
+def _build(plan: TrainingPlan, leg: Leg, backbone: Path, state: dict[str, Tensor]) -> SeemNano:
+    """The leg's model with the frozen backbone and whatever of `state` fits it."""
+    torch.manual_seed(plan.seed)
+    model = SeemNano(replace(plan.model, decoder=plan.model.decoder and leg.decoder))
+    if not backbone.is_file():
+        raise CheckpointError(f"{backbone}: no such file; give the backbone's safetensors with --backbone")
+    frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}
+    load_strict(model.backbone, frozen, name=str(backbone))
+    own = model.state_dict()
+    fitting = {k: v.to(own[k].dtype) for k, v in state.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
+    return model

@@ -1,0 +1,108 @@
+"""The training loop: schedule, averaging, stopping and going on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segcli.train.loop import LoopConfig, averaged, learning_rate, train
+
+CONFIG = LoopConfig(steps=30, lr=0.05, warmup=3, save_every=5, log_every=5, validate_every=10, autocast=False)
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 1)
+
+
+def batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(seed)
+    while True:
+        x = torch.randn(16, 3, generator=draw)
+        yield x, x @ torch.tensor([[1.0], [-2.0], [0.5]])
+
+
+def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    return {"square": (network(batch[0]) - batch[1]).square().mean()}
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_rate_warms_up_and_falls_to_its_last_value() -> None:
+    rates = [learning_rate(s, CONFIG) for s in range(31)]
+    assert rates[:3] == pytest.approx([0.05 / 3, 0.1 / 3, 0.05])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[30] == pytest.approx(0.05 * CONFIG.final_lr)
+
+
+def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
+    network = model()
+    assert train(network, batches, loss, replace(CONFIG, steps=200), tmp_path) == 200
+    losses = [row["square"] for row in lines(tmp_path) if "square" in row]
+    assert losses[-1] < 0.05 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    states = []
+    for name in "ab":
+        train(model(), batches, loss, CONFIG, tmp_path / name)
+        states.append(averaged(model(), tmp_path / name / "state.pt"))
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+def test_a_stopped_run_goes_on_at_its_step_with_its_weights(tmp_path: Path) -> None:
+    assert train(model(), batches, loss, replace(CONFIG, steps=10), tmp_path) == 10
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    resumed = model()
+    nn.init.constant_(resumed.weight, 99.0)
+    assert train(resumed, batches, loss, replace(CONFIG, steps=10), tmp_path) == 10  # nothing left to do
+    assert torch.equal(resumed.weight.detach(), saved["model"]["weight"])
+    assert train(resumed, batches, loss, CONFIG, tmp_path) == 30
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 30
+
+
+def test_a_leg_ends_when_its_minutes_are_over(tmp_path: Path) -> None:
+    assert train(model(), batches, loss, replace(CONFIG, steps=10**9, minutes=0.002), tmp_path) < 10**9
+    assert (tmp_path / "state.pt").exists()
+
+
+def test_a_validation_sees_the_averaged_weights_and_training_keeps_its_own(tmp_path: Path) -> None:
+    network = model()
+    seen: list[Tensor] = []
+
+    def validate(scored: nn.Module, step: int) -> dict[str, float]:
+        seen.append(scored.weight.detach().clone())
+        return {"step": float(step)}
+
+    train(network, batches, loss, CONFIG, tmp_path, validate=validate)
+    assert [row["step"] for row in lines(tmp_path) if "validation" in row] == [10, 20, 30]
+    average = averaged(model(), tmp_path / "state.pt")["weight"]
+    torch.testing.assert_close(seen[-1], average)
+    assert not torch.equal(network.weight.detach(), average)
+
+
+def test_frozen_parameters_are_neither_trained_nor_saved(tmp_path: Path) -> None:
+    network = nn.Sequential(model(), nn.Linear(1, 1))
+    network[1].requires_grad_(False)
+    before = network[1].weight.clone()
+    train(network, batches, loss, CONFIG, tmp_path)
+    assert torch.equal(network[1].weight, before)
+    assert set(torch.load(tmp_path / "state.pt", weights_only=True)["model"]) == {"0.weight", "0.bias"}
+
+
+def test_a_step_whose_gradient_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    def broken(network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        return {"square": loss(network, batch)["square"] * math.nan}
+
+    network = model()
+    train(network, batches, broken, CONFIG, tmp_path)
+    assert torch.equal(network.weight, model().weight)

@@ -1,0 +1,122 @@
+"""`seg train seem` end to end, on photos drawn for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from safetensors.torch import save_file
+
+from segcli.core.ask import Ask, Point
+from segcli.core.errors import UsageError
+from segcli.core.image import Image
+from segcli.models.backbones.efficientnet_lite import EfficientNetLite
+from segcli.train.plan import read_plan
+
+PLAN = """
+[model]
+dim = 32
+heads = 2
+encoder_layers = 1
+encoder_ffn = 32
+widths = [8, 16, 16]
+decoder_layers = 1
+queries = 4
+
+[[legs]]
+name = "clicks"
+decoder = false
+view = { side = 64, targets = 2 }
+recipe = { photos_a_step = 2, detail = false }
+loop = { steps = 2, validate_every = 2, log_every = 1 }
+
+[[legs]]
+name = "detail"
+parts = ["detail."]
+view = { side = 64 }
+recipe = { photos_a_step = 1, rounds = 2 }
+loop = { steps = 1, log_every = 1 }
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for number in range(3):
+        pixels = np.full((60, 80, 3), 40 * number, np.uint8)
+        labels = np.zeros((60, 80), np.uint8)
+        labels[15:45, 20:60] = 1
+        pixels[labels == 1] = 220
+        Pillow.fromarray(pixels).save(folder / "images" / f"{number}.jpg")
+        Pillow.fromarray(labels).save(folder / "masks" / f"{number}.png")
+    return folder
+
+
+def seg(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "segcli", *map(str, words)], capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def test_a_plan_trains_to_a_checkpoint_that_answers_clicks(data: Path, tmp_path: Path) -> None:
+    plan, out, backbone = tmp_path / "plan.toml", tmp_path / "run", tmp_path / "lite0.safetensors"
+    plan.write_text(PLAN)
+    save_file({f"backbone.{k}": v for k, v in EfficientNetLite().state_dict().items()}, backbone)
+    done = seg("train", "seem", "--data", data, "--config", plan, "--out", out, "--backbone", backbone)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out / "seem-nano.safetensors")
+    assert (out / "clicks" / "pictures" / "000002.png").exists()
+
+    import json
+
+    import torch
+    from safetensors import safe_open
+
+    from segcli.models.seem.predictor import build
+
+    with safe_open(out / "seem-nano.safetensors", "pt") as own, safe_open(backbone, "pt") as shared:
+        config = json.loads(own.metadata()["seg.config"])
+        tensors = {k: f.get_tensor(k).float() for f in (own, shared) for k in f.keys()}  # noqa: SIM118
+    model = build(
+        config, tensors, keys="seg", name="new", revision="0", device=torch.device("cpu"), dtype=torch.float32, seed=0
+    )
+    (encoded,) = model.encode([Image(np.zeros((40, 50, 3), np.uint8), (40, 50))])
+    assert model.decode(encoded, [Ask(points=(Point(5, 5),))])[0].size == (40, 50)
+
+
+def test_a_folder_without_pairs_is_named(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    done = seg("train", "seem", "--data", tmp_path, "--config", plan, "--out", tmp_path / "run")
+    assert done.returncode == 4
+    assert str(tmp_path) in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[model]\ncolour = 3", "unknown colour"),
+        ("seed = 1", "no \\[\\[legs\\]\\]"),
+        ("[[legs]]\nname = 'a'\nloop = { stps = 3 }", "leg 1: unknown stps"),
+        ("[[legs]]\nsteps = 3", "leg 1: unknown steps"),
+        ("[[legs]]\ndecoder = true", "leg 1: has no name"),
+        ("[[legs", "is not TOML"),
+    ],
+)
+def test_a_plan_that_is_wrong_says_where(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=words):
+        read_plan(path)
+
+
+def test_the_plan_of_the_bundled_checkpoint_can_be_read() -> None:
+    plan = read_plan(Path(__file__).parents[2] / "configs" / "seem-nano.toml")
+    assert plan.legs[-1].parts == ("detail.",)
