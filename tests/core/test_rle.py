@@ -43,3 +43,24 @@ def test_plain_runs_are_read_as_well_as_compressed_ones(mask):
 def test_runs_that_do_not_fill_their_size_are_refused(value):
     with pytest.raises(ValueError, match="RLE"):
         rle.from_coco(value)
+
+
+@given(masks)
+def test_decoding_within_the_box_is_the_mask_within_the_box(mask):
+    x, y, part = rle.decode_tight(rle.encode(mask))
+    whole = np.zeros_like(mask)
+    whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+    assert (whole == mask).all()
+    if mask.any():
+        assert part[0].any()
+        assert part[-1].any()
+        assert part[:, 0].any()
+        assert part[:, -1].any()
+
+
+def test_large_masks_decode_within_their_box_too():
+    mask = np.zeros((900, 1300), dtype=bool)
+    mask[17:600, 5:1200] = np.random.default_rng(0).random((583, 1195)) < 0.3
+    x, y, part = rle.decode_tight(rle.encode(mask))
+    assert (x, y) == (5, 17)
+    assert (part == mask[17:600, 5:1200]).all()

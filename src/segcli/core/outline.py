@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.geometry import Ring, fill_rings
+from segcli.core.rle import Rle, decode_tight
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[Ring]:
@@ -67,6 +68,12 @@ def _walk(
                 break
         rings.append(np.stack([x[indices], y[indices]], axis=1).astype(np.float64))
     return rings
+
+
+def simplified(rle: Rle) -> list[Ring]:
+    """`simplify(outlines(mask), mask)` of a run-length encoded mask."""
+    x, y, mask = decode_tight(rle)
+    return [np.add(ring, (x, y)) for ring in simplify(outlines(mask), mask)]
 
 
 def ring_area(ring: Ring) -> float:

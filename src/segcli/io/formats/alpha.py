@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segcli.core import rle
 from segcli.core.errors import ItemError
+from segcli.core.morphology import dilate, erode
 from segcli.core.prediction import Prediction
 from segcli.io.formats.contract import Answered, Options
 
@@ -66,8 +67,8 @@ def soft_alpha(prediction: Prediction, index: int) -> NDArray[np.uint8]:
     inside = hard[top:bottom, left:right]
     share = ndimage.uniform_filter(inside.astype(np.float32), 2 * radius + 1, mode="nearest")
     np.clip(share, 0, 1, out=share)
-    share[ndimage.minimum_filter(inside, 2 * radius + 1, mode="nearest")] = 1  # rounding leaves 0.9999997 there
-    share[~ndimage.maximum_filter(inside, 2 * radius + 1, mode="nearest")] = 0
+    share[erode(inside, radius)] = 1  # rounding leaves 0.9999997 there
+    share[~dilate(inside, radius)] = 0
     probability = _resampled(soft, (left, top, right, bottom), prediction.size)
     bounded = np.where(inside, np.maximum(probability, np.maximum(share, 0.5)), np.minimum(probability, share))
     values = np.round(bounded * 255).astype(np.uint8)

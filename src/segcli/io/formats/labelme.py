@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from segcli.core.ask import Box
 from segcli.core.errors import ItemError
 from segcli.core.geometry import box_mask, fill_rings
-from segcli.core.outline import group_rings, outlines, simplify
-from segcli.core.rle import encode
+from segcli.core.outline import outlines, ring_area, simplify
+from segcli.core.rle import Rle, decode_tight, encode
 from segcli.io.formats.base import UNLABELLED, PerPhoto, compact, read_json, score_of
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 from segcli.io.images import pixel_limit, read_indexed
@@ -40,7 +40,7 @@ class LabelMe(PerPhoto):
             score = score_of(prediction.scores[n])
             if score is not None:
                 shape["score"] = score
-            shapes += [{**shape, **part} for part in _parts(prediction.dense(n))]
+            shapes += [{**shape, **part} for part in _parts(prediction.masks[n])]
         value: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
@@ -89,17 +89,15 @@ class LabelMe(PerPhoto):
             raise ItemError(f"{path}: not a LabelMe file: {what}") from None
 
 
-def _parts(mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
+def _parts(rle: Rle) -> list[dict[str, Any]]:
     """A polygon for each connected part, or one mask shape when a part has a hole, which no polygon can have."""
+    x, y, mask = decode_tight(rle)
     rings = outlines(mask)
-    groups = group_rings(mask, rings)
-    if len(groups) == len(rings):
-        return [{"shape_type": "polygon", "points": ring.tolist()} for ring in simplify(rings, mask)]
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
-    part = mask[top : bottom + 1, left : right + 1].view(np.uint8) * np.uint8(255)
-    encoded = base64.b64encode(write_png(part)).decode("ascii")
-    return [{"shape_type": "mask", "points": [[left, top], [right, bottom]], "mask": encoded}]
+    if all(ring_area(ring) > 0 for ring in rings):
+        return [{"shape_type": "polygon", "points": np.add(r, (x, y)).tolist()} for r in simplify(rings, mask)]
+    height, width = mask.shape
+    encoded = base64.b64encode(write_png(mask.view(np.uint8) * np.uint8(255))).decode("ascii")
+    return [{"shape_type": "mask", "points": [[x, y], [x + width - 1, y + height - 1]], "mask": encoded}]
 
 
 def _drawn(shape: dict[str, Any], size: tuple[int, int], name: str) -> NDArray[np.bool_] | None:

@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError
-from segcli.core.rle import encode
+from segcli.core.rle import Rle, decode_tight, encode
 from segcli.io.formats.base import PerPhoto
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 from segcli.io.images import pixel_limit, read_bytes
@@ -55,12 +55,13 @@ class Npz(PerPhoto):
         file = BytesIO()
         with zipfile.ZipFile(file, "w", compresslevel=1) as archive:
             info = member("masks.npy")
+            info._compresslevel = 1  # type: ignore[attr-defined]  # a ZipInfo has no public name for it before 3.13
             info.file_size = len(prediction) * height * ((width + 7) // 8) + 1024  # decides about ZIP64 beforehand
             with archive.open(info, "w") as out:
                 shape = (len(prediction), height, (width + 7) // 8)
                 npy.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
                 for index in range(len(prediction)):
-                    out.write(np.packbits(prediction.dense(index), axis=1).tobytes())
+                    out.write(_packed(prediction.masks[index]).tobytes())
             for name, array in others.items():
                 with archive.open(member(f"{name}.npy"), "w") as out:
                     npy.write_array(out, array, allow_pickle=False)
@@ -104,6 +105,15 @@ class Npz(PerPhoto):
             raise ItemError(f"{path}: not an NPZ file of seg: {' '.join(str(error).split())}") from None
         except (NotImplementedError, RuntimeError) as error:
             raise ItemError(f"{path}: a ZIP file that can't be read: {error}") from None
+
+
+def _packed(rle: Rle) -> NDArray[np.uint8]:
+    """uint8 [H, ceil(W / 8)]: the mask, eight pixels of a row a byte."""
+    packed = np.zeros((rle.size[0], (rle.size[1] + 7) // 8), dtype=np.uint8)
+    x, y, mask = decode_tight(rle)
+    part = np.packbits(np.pad(mask, ((0, 0), (x % 8, 0))), axis=1)
+    packed[y : y + part.shape[0], x // 8 : x // 8 + part.shape[1]] = part
+    return packed
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

@@ -11,7 +11,9 @@ import PIL.ImageFont
 from numpy.typing import NDArray
 
 from segcli.core.colors import Color, overlay_color
+from segcli.core.morphology import dilate, erode
 from segcli.core.prediction import Prediction
+from segcli.core.rle import decode_tight
 from segcli.io.formats.base import PerPhoto, full_size
 from segcli.io.formats.contract import Answered, Options, Rendered
 
@@ -40,14 +42,15 @@ def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]
     line = max(1, round(max(canvas.shape[:2]) / 700))
     tags: list[tuple[float, float, str, Color]] = []
     for n in reversed(range(len(prediction))):
-        x, y, w, h = prediction.masks[n].bbox
-        if not w:
+        x, y, inside = decode_tight(prediction.masks[n])
+        if not inside.size:
             continue
         color = overlay_color(n)
         rim = 2 * line
         left, top = max(x - rim, 0), max(y - rim, 0)
-        region = (slice(top, y + h + rim), slice(left, x + w + rim))
-        mask = prediction.dense(n)[region]
+        region = (slice(top, y + inside.shape[0] + rim), slice(left, x + inside.shape[1] + rim))
+        mask = np.zeros(canvas[region].shape[:2], dtype=np.bool_)
+        mask[y - top : y - top + inside.shape[0], x - left : x - left + inside.shape[1]] = inside
         _tint(canvas[region], mask, color, line)
         if text := _text(prediction, n):
             column, row = _middle(mask)
@@ -59,11 +62,8 @@ def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]
 
 def _tint(part: NDArray[np.uint8], mask: NDArray[np.bool_], color: Color, line: int) -> None:
     """Colour the inside in place, with a bright line inside the border and a dark one outside of it."""
-    from scipy import ndimage
-
-    window = 2 * line + 1
-    core = ndimage.minimum_filter(mask, window, mode="constant", cval=False)
-    around = ndimage.maximum_filter(mask, window, mode="constant", cval=False) & ~mask
+    core = erode(mask, line, outside=False)
+    around = dilate(mask, line) & ~mask
     levels = np.arange(256)
     for channel, value in enumerate(color):
         plane = part[..., channel]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segcli.core.colors import davis_palette
 from segcli.core.errors import ItemError
 from segcli.core.prediction import Prediction
-from segcli.core.rle import decode, encode
+from segcli.core.rle import decode_tight, encode
 from segcli.io.formats.base import PerPhoto
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 from segcli.io.images import read_indexed
@@ -22,8 +22,8 @@ def paint_ids(prediction: Prediction, dtype: type[np.uint8 | np.uint32]) -> NDAr
     """Ids [H, W], 0 where no mask is. Where masks overlap the one named first lies on top."""
     ids: NDArray[np.uint8 | np.uint32] = np.zeros(prediction.size, dtype=dtype)
     for rle, number in zip(reversed(prediction.masks), reversed(prediction.ids), strict=True):
-        x, y, w, h = rle.bbox
-        ids[y : y + h, x : x + w][decode(rle)[y : y + h, x : x + w]] = number
+        x, y, mask = decode_tight(rle)
+        ids[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = number
     return ids
 
 

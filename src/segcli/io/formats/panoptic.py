@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError
-from segcli.core.rle import encode
+from segcli.core.rle import encode, merge
 from segcli.io.formats.base import UNLABELLED, Categories, ImageIds, compact, lookup, read_json, score_of
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 from segcli.io.formats.palette import paint_ids
@@ -37,15 +37,12 @@ class Panoptic:
         file_name = str(answered.relative)
         if options.coco_images:
             lookup(options.coco_images, file_name)
-        ids = _ids(answered)
         segments = []
-        for n, number in enumerate(prediction.ids):
-            mine = ids == number
-            if mine.any():
-                rle = encode(mine)
+        for n, (area, box) in enumerate(_visible(answered)):
+            if area:
                 score, label = score_of(prediction.scores[n]), prediction.labels[n]
-                segment = {"id": number, "bbox": list(rle.bbox), "area": rle.area, "score": score, "label": label}
-                segments.append(segment)
+                segment = {"id": prediction.ids[n], "bbox": box, "area": area}
+                segments.append({**segment, "score": score, "label": label})
         return {
             "file_name": file_name,
             "png": str(answered.relative.with_suffix(".png")),
@@ -122,11 +119,28 @@ def _ids(answered: Answered) -> NDArray[np.uint32]:
     return paint_ids(prediction, np.uint32).astype(np.uint32, copy=False)
 
 
+def _visible(answered: Answered) -> list[tuple[int, list[int]]]:
+    """Area and box of what is left of each mask when the ones before it lie on top."""
+    masks = answered.prediction.masks
+    if not masks or merge(masks).area == sum(mask.area for mask in masks):  # disjoint, as panoptic answers are
+        return [(mask.area, list(mask.bbox)) for mask in masks]
+    ids = _ids(answered)
+    left = []
+    for mask, number in zip(masks, answered.prediction.ids, strict=True):
+        x, y, width, height = mask.bbox
+        mine = ids[y : y + height, x : x + width] == number
+        rows, columns = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))
+        if rows.size:
+            box = [x + int(columns[0]), y + int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+            left.append((int(np.count_nonzero(mine)), box))
+        else:
+            left.append((0, [0, 0, 0, 0]))
+    return left
+
+
 def _colored(ids: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    colors = np.empty((*ids.shape, 3), dtype=np.uint8)
-    for channel in range(3):
-        colors[..., channel] = ids >> (8 * channel) & 255
-    return colors
+    bytes_of = np.ascontiguousarray(ids, dtype="<u4").view(np.uint8).reshape(*ids.shape, 4)
+    return np.ascontiguousarray(bytes_of[..., :3])
 
 
 def _read_ids(path: Path, png: str) -> NDArray[np.uint32]:

@@ -14,7 +14,7 @@ import numpy as np
 from segcli.core.colors import overlay_color
 from segcli.core.errors import ItemError
 from segcli.core.geometry import Ring, fill_rings
-from segcli.core.outline import outlines, simplify
+from segcli.core.outline import simplified
 from segcli.core.rle import encode
 from segcli.io.formats.base import PerPhoto, score_of
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
@@ -39,8 +39,7 @@ class Svg(PerPhoto):
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
         ]
         for n, label in enumerate(prediction.labels):
-            mask = prediction.dense(n)
-            path = " ".join(_path(ring) for ring in simplify(outlines(mask), mask))
+            path = " ".join(_path(ring) for ring in simplified(prediction.masks[n]))
             number = prediction.ids[n]
             red, green, blue = overlay_color(n)
             score = score_of(prediction.scores[n])

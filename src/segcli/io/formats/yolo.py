@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segcli.core.errors import ItemError
 from segcli.core.geometry import Ring, fill_rings
 from segcli.core.outline import outlines, simplify
-from segcli.core.rle import encode
+from segcli.core.rle import Rle, decode_tight, encode
 from segcli.io.formats.base import UNLABELLED
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 from segcli.io.images import read_bytes
@@ -38,7 +38,7 @@ class Yolo:
                     f"{answered.image.name}: the class '{name}' has no number, and YOLO files hold numbers: "
                     f"name all classes with --classes"
                 )
-            if outline := _outline(prediction.dense(n)):
+            if outline := _outline(prediction.masks[n]):
                 lines.append(f"{numbers[name]} {outline}\n")
         return [Rendered("".join(lines).encode("ascii"), ".txt", self.name)]
 
@@ -85,20 +85,21 @@ class Yolo:
             yield Annotation(PurePosixPath(path.stem), size, None)
 
 
-def _outline(mask: NDArray[np.bool_]) -> str:
+def _outline(rle: Rle) -> str:
     """The numbers of one line, as few as keep the mask; "" for an empty one.
 
     Rounded to six decimals a line through a pixel's centre can end on its other side, so the text itself is checked;
     the corners of pixels, which are far from every centre, are the last resort.
     """
+    x, y, mask = decode_tight(rle)
     rings = outlines(mask)
     if not rings:
         return ""
-    scale = (mask.shape[1], mask.shape[0])
+    scale = (rle.size[1], rle.size[0])
     text = ""
     for candidate in (simplify(rings, mask), rings):
-        text = " ".join(f"{v:.6f}" for v in (bridged(candidate) / scale).ravel().tolist())
-        written = np.array(text.split(), dtype=np.float64).reshape(-1, 2) * scale
+        text = " ".join(f"{v:.6f}" for v in (np.add(bridged(candidate), (x, y)) / scale).ravel().tolist())
+        written = np.array(text.split(), dtype=np.float64).reshape(-1, 2) * scale - (x, y)
         filled = fill_rings([written], (mask.shape[0], mask.shape[1]))
         if np.count_nonzero(filled & mask) >= 0.99 * np.count_nonzero(filled | mask):
             break
