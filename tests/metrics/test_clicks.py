@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import distance_transform_edt
 
 from segcli.metrics.clicks import Click, click_iou, clicks_needed, iou_per_click, next_click, noc
-from segcli.metrics.deepest import Depth, deepest, deepest_of_two
+from segcli.metrics.deepest import Depth, deeper_of_two, deepest
 
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda size: arrays(np.bool_, size))
 
@@ -28,11 +28,23 @@ def deepest_by_transform(mask, excluded=None):
 @settings(max_examples=150, deadline=None)
 def test_the_deepest_pixel_is_that_of_a_full_distance_transform(mask, data):
     excluded = data.draw(arrays(np.bool_, mask.shape)) & data.draw(arrays(np.bool_, mask.shape))
-    found = deepest_by_transform(mask, excluded)
-    assert deepest(mask, excluded) == found
-    if found is not None:
-        assert deepest(mask, excluded, found.squared) == found
-        assert deepest(mask, excluded, found.squared + 1) is None
+    assert deepest(mask, excluded) == deepest_by_transform(mask, excluded)
+
+
+@given(masks, st.data())
+@settings(max_examples=150, deadline=None)
+def test_the_deeper_of_two_masks_is_found_and_a_tie_goes_to_the_second(mask, data):
+    first = mask & data.draw(arrays(np.bool_, mask.shape))
+    second = mask & ~first
+    excluded = data.draw(arrays(np.bool_, mask.shape)) & data.draw(arrays(np.bool_, mask.shape))
+    one, two = deepest_by_transform(first, excluded), deepest_by_transform(second, excluded)
+    if one is None and two is None:
+        expected = None
+    elif two is None or (one is not None and one.squared > two.squared):
+        expected = True, one
+    else:
+        expected = False, two
+    assert deeper_of_two(first, second, excluded) == expected
 
 
 @pytest.mark.parametrize("sigma", [1, 4, 20])
@@ -42,10 +54,8 @@ def test_large_blobs_are_searched_exactly(sigma, seed):
 
     field = gaussian_filter(np.random.default_rng(seed).standard_normal((211, 305)), sigma)
     first, second = field > 0.5 * field.std(), field < -0.5 * field.std()
-    one, two = deepest_of_two(first, second)
-    assert one == deepest_by_transform(first)
-    expected = deepest_by_transform(second)
-    assert two == (expected if expected.squared >= one.squared else None)
+    one, two = deepest_by_transform(first), deepest_by_transform(second)
+    assert deeper_of_two(first, second) == (one.squared > two.squared, max(two, one, key=lambda d: d.squared))
 
 
 def test_stripes_of_one_pixel_are_searched_exactly():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcli.metrics.deepest import deepest_of_two
+from segcli.metrics.deepest import deeper_of_two
 
 IGNORE = -1
 THRESHOLDS = (0.80, 0.85, 0.90)
@@ -45,12 +45,11 @@ def next_click(truth: NDArray[Any], prediction: NDArray[np.bool_], clicked: Iter
         if barred is None:
             barred = np.zeros(target.shape, np.bool_)
         barred[y, x] = True
-    positive, negative = deepest_of_two(missed, false, barred)
-    if negative is not None:
-        return Click(negative.y, negative.x, positive=False)
-    if positive is not None:
-        return Click(positive.y, positive.x, positive=True)
-    return Click(0, 0, positive=False)
+    found = deeper_of_two(missed, false, barred)
+    if found is None:
+        return Click(0, 0, positive=False)
+    positive, depth = found
+    return Click(depth.y, depth.x, positive)
 
 
 def click_iou(truth: NDArray[Any], prediction: NDArray[np.bool_]) -> float:

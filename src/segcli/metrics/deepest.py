@@ -39,54 +39,38 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return y0, y1, x0, len(columns) - int(columns[::-1].argmax())
 
 
-def deepest(mask: NDArray[np.bool_], excluded: NDArray[np.bool_] | None = None, at_least: int = 1) -> Depth | None:
+def deepest(mask: NDArray[np.bool_], excluded: NDArray[np.bool_] | None = None) -> Depth | None:
     """The deepest pixel of `mask` bool [H, W]; of equally deep ones the first in row-major order.
 
     What lies outside of the image counts as outside of the mask. Pixels of `excluded` [H, W] can't be the answer,
-    but still count as inside. None when no pixel has a squared depth of at least `at_least` (1 or more).
+    but still count as inside. None when no pixel is left.
     """
-    box = bounding_box(mask)
-    if box is None:
-        return None
-    inside = mask[box[0] : box[1], box[2] : box[3]]
-    return _within(_column_depth(inside.view(np.uint8)), inside, box, excluded, at_least)
+    found = deeper_of_two(mask, np.zeros_like(mask), excluded)
+    return None if found is None else found[1]
 
 
-def deepest_of_two(
+def deeper_of_two(
     first: NDArray[np.bool_], second: NDArray[np.bool_], excluded: NDArray[np.bool_] | None = None
-) -> tuple[Depth | None, Depth | None]:
-    """`deepest` of two masks without common pixels, for less than twice the price.
+) -> tuple[bool, Depth] | None:
+    """Whether `first` is deeper than `second` (strictly), and the `deepest` pixel of the deeper one.
 
-    The second one is only sought where it is at least as deep as the first one's; otherwise it is None.
+    The masks bool [H, W] have no pixel in common. None when no pixel is left in either.
     """
     box = bounding_box(first | second)
     if box is None:
-        return None, None
-    one, two = (m[box[0] : box[1], box[2] : box[3]] for m in (first, second))
-    depth = _column_depth(one.view(np.uint8) + np.uint8(2) * two.view(np.uint8))
-    found = _within(depth, one, box, excluded, 1)
-    return found, _within(depth, two, box, excluded, 1 if found is None else found.squared)
-
-
-def _within(
-    depth: NDArray[np.int16],
-    inside: NDArray[np.bool_],
-    box: tuple[int, int, int, int],
-    excluded: NDArray[np.bool_] | None,
-    at_least: int,
-) -> Depth | None:
-    """Search one mask, cut to `box`, given the column depths of all that are drawn there."""
-    if not inside.any():
         return None
     y0, y1, x0, x1 = box
-    barred = None if excluded is None else np.ascontiguousarray(excluded[y0:y1, x0:x1])
-    own = np.zeros((y1 - y0, x1 - x0 + 2), depth.dtype)
-    np.multiply(depth, inside, out=own[:, 1:-1])
-    found = _search(own, barred, at_least)
-    return None if found is None else Depth(found.squared, found.y + y0, found.x + x0)
+    one, two = (m[y0:y1, x0:x1].view(np.int8) for m in (first, second))
+    signs = one - two
+    depth = np.zeros((y1 - y0, x1 - x0 + 2), np.int16 if y1 - y0 < 2**15 - _ROWS else np.int32)
+    np.multiply(_column_depth(signs), signs, out=depth[:, 1:-1])
+    found = _search(depth, None if excluded is None else np.ascontiguousarray(excluded[y0:y1, x0:x1]))
+    if found is None:
+        return None
+    return bool(depth[found.y, found.x + 1] > 0), Depth(found.squared, found.y + y0, found.x + x0)
 
 
-def _column_depth(labels: NDArray[np.uint8]) -> NDArray[np.int16]:
+def _column_depth(labels: NDArray[np.int8]) -> NDArray[np.int16]:
     """Distance of each pixel to the nearest one of another label, or outside, in its own column, [h, w]."""
     change = labels[1:] != labels[:-1]
     edge = np.ones((1, labels.shape[1]), np.bool_)
@@ -116,18 +100,21 @@ def _since(marks: NDArray[np.bool_]) -> NDArray[np.int16]:
     return (rows - last)[:height]
 
 
-def _search(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None, at_least: int) -> Depth | None:
-    """Branch and bound over squares; `depth` [h, w + 2] is 0 outside of the mask and in its outer columns."""
+def _search(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None) -> Depth | None:
+    """Branch and bound over squares for the deepest pixel of two masks; of equally deep ones the second mask's.
+
+    depth [h, w + 2]: column depths, those of the second mask negative; 0 outside of both and in the outer columns.
+    """
     height, width = depth.shape[0], depth.shape[1] - 2
-    best = at_least
+    best = 1
     side = _CELL
     rows, columns = (a.ravel() for a in np.indices((-(-height // side), -(-width // side))))
-    bound = _peaks(depth[:, 1:-1]).ravel().astype(np.float64)
+    bound = _peaks(np.abs(depth[:, 1:-1])).ravel().astype(np.float64)
     while True:
         # A square that sticks out is seen from its centre moved inside: that only shortens its reach.
         ys = np.minimum(rows * side + side // 2, height - 1)
         xs = np.minimum(columns * side + side // 2, width - 1)
-        bound = np.minimum(bound, depth[ys, xs + 1] + _REACH[side])
+        bound = np.minimum(bound, np.abs(depth[ys, xs + 1]) + _REACH[side])
         order = np.flatnonzero(bound >= _root(best))
         order = order[np.argsort(-bound[order], kind="stable")]
         rows, columns, ys, xs, bound = rows[order], columns[order], ys[order], xs[order], bound[order]
@@ -140,7 +127,7 @@ def _search(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None, at_least
                 break
             found = _exact(depth, ys[done:stop], xs[done:stop], _root(best) - _REACH[side])
             if found is None:
-                return _dense(depth, barred, at_least)
+                return _dense(depth, barred)
             exact[done:stop] = found
             allowed = exact[done:stop]
             if barred is not None:
@@ -149,7 +136,7 @@ def _search(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None, at_least
             done = stop
         rows, columns, ys, xs, exact = rows[:done], columns[:done], ys[:done], xs[:done], exact[:done]
         if side == 1:
-            return _first(ys, xs, exact, barred, best)
+            return _first(depth[ys, xs + 1] < 0, ys, xs, exact, barred, best)
         bound = np.sqrt(exact) + _REACH[side]
         keep = bound >= _root(best)
         rows, columns, bound = _split(rows[keep], columns[keep], bound[keep])
@@ -196,7 +183,9 @@ def _exact(
     width = depth.shape[1]
     flat = depth.ravel()
     squared = np.int32 if depth.dtype == np.int16 else np.int64  # twice the square of 2**15 - 1 still fits
-    result = depth[ys, xs + 1].astype(np.int64) ** 2
+    own = depth[ys, xs + 1]
+    result = own.astype(np.int64) ** 2
+    signs = np.sign(own)[:, None]
     least = max(0.0, enough) ** 2
     near, far = 1, 2
     while True:
@@ -208,7 +197,8 @@ def _exact(
         steps = np.arange(near, far + 1, dtype=np.int64)
         offsets = np.concatenate((1 - steps[::-1], 1 + steps))
         # No need to stop at the ends of a row: the zero column there is nearer than whatever is read beyond it.
-        column_depth = flat.take((ys[part] * width + xs[part])[:, None] + offsets, mode="wrap").astype(squared)
+        seen = flat.take((ys[part] * width + xs[part])[:, None] + offsets, mode="wrap") * signs[part]
+        column_depth = np.maximum(seen, 0).astype(squared)  # the other mask is outside of this one
         column_depth *= column_depth
         column_depth += ((offsets - 1) ** 2).astype(squared)
         result[part] = np.minimum(result[part], column_depth.min(axis=1))
@@ -216,16 +206,19 @@ def _exact(
 
 
 def _first(
+    second: NDArray[np.bool_],
     ys: NDArray[np.int64],
     xs: NDArray[np.int64],
     exact: NDArray[np.int64],
     barred: NDArray[np.bool_] | None,
     best: int,
 ) -> Depth | None:
-    """The row-major first of the pixels as deep as `best`, or None when there is none."""
+    """The row-major first of the pixels as deep as `best`, one of the second mask if there is one, or None."""
     hit = exact == best
     if barred is not None:
         hit &= ~barred[ys, xs]
+    if (hit & second).any():
+        hit &= second
     ys, xs = ys[hit], xs[hit]
     if len(ys) == 0:
         return None
@@ -233,20 +226,23 @@ def _first(
     return Depth(best, int(ys[first]), int(xs[first]))
 
 
-def _dense(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None, at_least: int) -> Depth | None:
+def _dense(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None) -> Depth | None:
     """The same by whole-array passes, one pair for each pixel of depth: for masks full of equally shallow pixels."""
-    squares = np.multiply(depth, depth, dtype=np.int32)
+    found = [_dense_one(np.maximum(depth * sign, 0), barred) for sign in (1, -1)]
+    return found[0] if found[0].squared > found[1].squared else found[1] if found[1].squared else None
+
+
+def _dense_one(depth: NDArray[np.int16], barred: NDArray[np.bool_] | None) -> Depth:
+    squares = np.multiply(depth, depth, dtype=np.int32 if depth.dtype == np.int16 else np.int64)
     least = squares.copy()
     offset = 1
     while offset < squares.shape[1] and offset * offset < least.max():
-        square = np.int32(offset * offset)
+        square = squares.dtype.type(offset * offset)
         np.minimum(least[:, offset:], squares[:, :-offset] + square, out=least[:, offset:])
         np.minimum(least[:, :-offset], squares[:, offset:] + square, out=least[:, :-offset])
         offset += 1
     inner = least[:, 1:-1]
     if barred is not None:
         inner = np.where(barred, 0, inner)
-    flat = int(inner.argmax())
-    y, x = divmod(flat, inner.shape[1])
-    best = int(inner[y, x])
-    return Depth(best, y, x) if best >= at_least else None
+    y, x = divmod(int(inner.argmax()), inner.shape[1])
+    return Depth(int(inner[y, x]), y, x)

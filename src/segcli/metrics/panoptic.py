@@ -120,11 +120,10 @@ def _overlaps(truth: NDArray[Any], prediction: NDArray[Any]) -> dict[tuple[int, 
     size = truth.shape[0] * truth.shape[1]
     if size == 0:
         return {}
-    begins = np.zeros(size, np.bool_)
-    begins[0] = True
-    begins[_changes(truth)] = True
-    begins[_changes(prediction)] = True
-    starts = np.flatnonzero(begins)
+    if truth.ndim == prediction.ndim:  # one search instead of two
+        starts = _pixels(_changed(truth) | _changed(prediction), truth)
+    else:
+        starts = np.union1d(_pixels(_changed(truth), truth), _pixels(_changed(prediction), prediction))
     pairs = _ids_at(truth, starts) * _PAIR + _ids_at(prediction, starts)
     values = np.unique(pairs)
     which = np.searchsorted(values, pairs)
@@ -132,11 +131,20 @@ def _overlaps(truth: NDArray[Any], prediction: NDArray[Any]) -> dict[tuple[int, 
     return {(v >> 24, v & (_PAIR - 1)): n for v, n in zip(values.tolist(), pixels.tolist(), strict=True)}
 
 
-def _changes(image: NDArray[Any]) -> NDArray[np.intp]:
-    """Pixels (in row-major order) that differ from the one before; the same pixel may come several times."""
-    flat = image.ravel()
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    return np.flatnonzero(flat[channels:] != flat[:-channels]) // channels + 1
+def _changed(image: NDArray[Any]) -> NDArray[np.bool_]:
+    """Values, in row-major order, that differ from those of the pixel before; without the first pixel."""
+    flat, channels = image.ravel(), _channels(image)
+    return np.asarray(flat[channels:] != flat[:-channels])
+
+
+def _pixels(changed: NDArray[np.bool_], image: NDArray[Any]) -> NDArray[np.intp]:
+    """The first pixel, and those of which a value has changed, ascending."""
+    pixels = np.flatnonzero(changed) // _channels(image) + 1
+    return np.concatenate(([0], pixels[np.diff(pixels, prepend=0) > 0]))
+
+
+def _channels(image: NDArray[Any]) -> int:
+    return 1 if image.ndim == 2 else int(image.shape[2])
 
 
 def _ids_at(image: NDArray[Any], pixels: NDArray[np.intp]) -> NDArray[np.int64]:
