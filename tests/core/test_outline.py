@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from segcli.core.geometry import fill_rings
-from segcli.core.outline import group_rings, outlines, ring_area, simplify
+from segcli.core.outline import outlines, ring_area, simplify
 
 masks = array_shapes(min_dims=2, max_dims=2, max_side=14).flatmap(lambda shape: arrays(np.bool_, shape))
 
@@ -29,19 +29,6 @@ def test_filling_the_outlines_gives_the_mask_back_pixel_for_pixel(mask):
 @given(masks)
 def test_outer_rings_and_holes_add_up_to_the_area(mask):
     assert sum(ring_area(ring) for ring in outlines(mask)) == mask.sum()
-
-
-@given(masks)
-def test_every_ring_belongs_to_one_part_and_comes_after_its_outer_ring(mask):
-    from scipy import ndimage
-
-    rings = outlines(mask)
-    groups = group_rings(mask, rings)
-    assert sorted(i for group in groups for i in group) == list(range(len(rings)))
-    assert len(groups) == ndimage.label(mask)[1]
-    for outer, *holes in groups:
-        assert ring_area(rings[outer]) > 0
-        assert all(ring_area(rings[hole]) < 0 for hole in holes)
 
 
 @given(masks)

@@ -82,21 +82,6 @@ def ring_area(ring: Ring) -> float:
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) / 2
 
 
-def group_rings(mask: NDArray[np.bool_], rings: Sequence[Ring]) -> list[list[int]]:
-    """Indices of `outlines(mask)`, one list a connected part: its outer ring first, then its holes."""
-    from scipy import ndimage
-
-    labels = ndimage.label(mask)[0]  # pixels joined by an edge, as `outlines` joins them
-    parts: dict[int, list[int]] = {}
-    for index, ring in enumerate(rings):
-        # The inside is on the right hand of the first edge, which runs along a row.
-        (x0, y0), (x1, _) = ring[0], ring[1]
-        part = labels[int(y0), int(x0)] if x1 > x0 else labels[int(y0) - 1, int(x0) - 1]
-        group = parts.setdefault(int(part), [])
-        group.insert(0 if ring_area(ring) > 0 else len(group), index)
-    return list(parts.values())
-
-
 def simplify(rings: Sequence[Ring], mask: NDArray[np.bool_], tolerance: float = 0.8, iou: float = 0.995) -> list[Ring]:
     """`outlines` with fewer points that still fill to the mask with at least that IoU; none is dropped.
 
