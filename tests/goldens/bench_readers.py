@@ -24,7 +24,7 @@ def readers(golden: Golden) -> Iterator[Difference]:
     expected = load_json(golden, "readers/expected.json")
     yield from _interactive(folder, arrays, expected)
     yield from _fewshot(folder, arrays)
-    for name, size in (("seem_cubic_out", None), ("seem_cubic_down", None)):
+    for name in (n for n in arrays if n.startswith("seem_cubic_") and n != "seem_cubic_in"):
         size = arrays[name].shape
         yield name, same(clicking_mask(arrays["seem_cubic_in"] != 0, size), arrays[name]), "exact"
     drawn = {s.ref_id: s for split in ("val", "testA") for s in grefcoco(folder / "grefcoco", split)}
@@ -48,19 +48,20 @@ def _interactive(folder: Path, arrays: dict[str, Any], expected: dict[str, Any])
             ("sbd", "sbd"),
         )
     }
-    names = {
-        "grabcut": "grabcut_a",
-        "davis345": "davis345_x",
-        "pascal": "pascal_val_obj{}",
-        "pascal-test": "pascal_test_{}",
-        "sbd": "sbd_{}",
+    stems = {
+        "grabcut": "grabcut_",
+        "davis345": "davis345_",
+        "pascal": "pascal_val_obj",
+        "pascal-test": "pascal_test_",
+        "sbd": "sbd_",
     }
     for layout, targets in found.items():
-        for k, (_, _, truth) in enumerate(targets):
-            yield f"{layout} {k}", same(truth.astype(np.int32), arrays[names[layout].format(k)]), "exact"
-        stem = names[layout].split("{")[0]
-        count = sum(name.startswith(stem) for name in arrays)
-        yield f"{layout} count", same(len(targets), count), "exact"
+        # Numbered arrays in the order of their numbers, the others in that of their names: the readers' order.
+        names = [n for n in arrays if n.startswith(stems[layout])]
+        names.sort(key=lambda n, stem=stems[layout]: (int(n[len(stem) :]) if n[len(stem) :].isdigit() else 0, n))
+        yield f"{layout} count", same(len(targets), len(names)), "exact"
+        for name, (_, _, truth) in zip(names, targets, strict=False):
+            yield name, same(truth.astype(np.int32), arrays[name]), "exact"
     greys = [int(target) for _, target, _ in found["pascal"]]
     yield "pascal greys", same(greys, expected["pascal_val_object_grey_ids"]), "exact"
     samples = [[name, int(target)] for name, target, _ in found["sbd"]]

@@ -57,10 +57,12 @@ def test_a_sequence_without_a_frame_that_counts_is_refused(frames):
         score(Sequence.of_arrays("s", truth, truth), "davis")
 
 
-def test_a_sequence_without_objects_is_refused():
+@pytest.mark.parametrize("rule", ["davis", "davis-unsupervised", "vos-benchmark"])
+def test_a_sequence_without_objects_counts_for_nothing_and_says_so(rule):
     nothing = labels(4)
-    with pytest.raises(ItemError, match="no object in the first frame"):
-        score(Sequence.of_arrays("s", nothing, nothing), "davis")
+    result = score(Sequence.of_arrays("s", nothing, nothing), rule)
+    assert result.labels == ()
+    assert result.warnings[0].startswith("s: no object")
 
 
 def test_sizes_that_differ_name_the_frame():

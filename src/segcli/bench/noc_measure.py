@@ -85,7 +85,7 @@ class NocMeasure:
             item,
             digest_arrays([t for _, t in targets]),
             {"objects": objects},
-            min((o["ious"][-1] for o in objects), default=None),
+            None if not worst or worst["iou"] != worst["iou"] else worst["iou"],
             aside=worst,
             seconds={"loading": loaded - started, "encoding": encoded - loaded, "clicking": spent},
         )
@@ -158,7 +158,7 @@ class Iou1Measure:
             item,
             digest_arrays([t for _, t in targets]),
             {"objects": objects},
-            worst.get("iou"),
+            None if not worst or worst["iou"] != worst["iou"] else worst["iou"],
             aside=worst,
             seconds={"asking": time.perf_counter() - started},
         )

@@ -24,6 +24,8 @@ def table(document: Mapping[str, Any], printed: Sequence[Mapping[str, str]] = ()
             f"  {r['metric']:<10} {r['value']:>7}  {r['method']}  ({r['source']}, table {r['table']}, {r['dataset']})"
             for r in near
         ]
+    if document["seconds"]:
+        lines += ["", f"seconds: {seconds(document)}"]
     if document["warnings"]:
         lines += ["", *(f"warning: {w}" for w in document["warnings"])]
     if checks:
@@ -58,6 +60,15 @@ def provenance(document: Mapping[str, Any]) -> str:
     parts += [f"{k} {v}" for k, v in document["settings"].items() if v not in (None, [], {})]
     parts += [f"{k} {v}" for k, v in document["versions"].items()]
     return "; ".join(parts)
+
+
+def seconds(document: Mapping[str, Any]) -> str:
+    """Where the time went; for clicks also how long a person waits for an answer."""
+    parts = [f"{name} {value:.2f}" for name, value in document["seconds"].items()]
+    clicks = sum(int(row["clicks"]) for row in document["items"] if "clicks" in row)
+    if clicks and "clicking" in document["seconds"]:
+        parts.append(f"{document['seconds']['clicking'] / clicks:.3f} a click")
+    return ", ".join(parts)
 
 
 def as_csv(document: Mapping[str, Any]) -> str:

@@ -92,6 +92,8 @@ class VideoResult:
     @property
     def warnings(self) -> list[str]:
         """What the published numbers of this video are not to be trusted in."""
+        if not self.labels:
+            return [f"{self.name}: no object in the annotations that count; the sequence counts for nothing"]
         longest = max((len(v) for v in self.j), default=0)
         if decay_wraps(longest):
             return [f"{self.name}: {longest} frames; the published decay counts frames in 8 bits and is wrong here"]
@@ -112,7 +114,7 @@ def score(sequence: Sequence, rule: str, *, all_frames: bool = False) -> VideoRe
 def score_davis(sequence: Sequence, unsupervised: bool = False) -> VideoResult:
     """DAVIS 2017: objects of the first frame; semi-supervised drops the first and the last frame.
 
-    Raises ItemError for a sequence of two frames or fewer (semi-supervised), without objects, or with a label too many.
+    Raises ItemError for a sequence of two frames or fewer (semi-supervised), or with a label too many.
     """
     if unsupervised:
         return _score_unsupervised(sequence)
@@ -122,6 +124,7 @@ def score_davis(sequence: Sequence, unsupervised: bool = False) -> VideoResult:
     kept = sequence.frames[1:-1]
     with _named(sequence):
         scores = np.array(list(semi_supervised(sequence.pairs(kept), objects)), np.float64)
+    scores = scores.reshape(len(kept), objects, 2)
     return VideoResult(
         sequence.name, tuple(range(1, objects + 1)), tuple(scores[:, :, 0].T), tuple(scores[:, :, 1].T), kept
     )
@@ -226,11 +229,8 @@ def vos_benchmark_table(results: Many[VideoResult]) -> str:
 
 
 def _objects(sequence: Sequence) -> int:
-    first = sequence.truth(sequence.frames[0])
-    objects = label_count(first)
-    if objects == 0:
-        raise ItemError(f"{sequence.name}: no object in the first frame {sequence.frames[0]}")
-    return objects
+    """Objects of the first frame; their number may be 0, then the sequence counts for nothing, as published."""
+    return label_count(sequence.truth(sequence.frames[0]))
 
 
 class _named:  # noqa: N801 - reads as a phrase: `with _named(sequence):`

@@ -57,7 +57,7 @@ class VosMeasure:
                 "categories": list(result.categories),
             },
             float(np.mean([result.j_means, result.f_means])) if result.labels else None,
-            tuple(result.warnings) if self.wrap else (),
+            tuple(w for w in result.warnings if self.wrap or "decay" not in w),
             {"frame": result.frames[int(np.argmin(worst))]} if len(worst) else {},
             {"scoring": time.perf_counter() - started},
         )

@@ -33,12 +33,12 @@ class CategoryCount:
 
 
 class Segment(NamedTuple):
-    """One entry of `segments_info`; `area` as written in the file (only the truth's is used)."""
+    """One entry of `segments_info`; `area` as written in the file, -1 for none (only the truth's is used)."""
 
     id: int
     category: int
     crowd: bool = False
-    area: int = 0
+    area: int = -1
 
 
 def colour_ids(colours: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -50,7 +50,7 @@ def colour_ids(colours: NDArray[np.uint8]) -> NDArray[np.int64]:
 def segments(entries: Iterable[Mapping[str, Any]]) -> list[Segment]:
     """Segments of a `segments_info` list."""
     return [
-        Segment(int(e["id"]), int(e["category_id"]), bool(e.get("iscrowd", 0)), int(e.get("area", 0))) for e in entries
+        Segment(int(e["id"]), int(e["category_id"]), bool(e.get("iscrowd", 0)), int(e.get("area", -1))) for e in entries
     ]
 
 
@@ -84,8 +84,10 @@ def image_counts(
         t, q = true.get(g), predicted.get(p)
         if t is None or q is None or t.crowd or t.category != q.category:
             continue
+        if t.area < 0:
+            raise ItemError(f"segment {g} of the annotation has no area, which the score is made of")
         union = areas[p] + t.area - pixels - overlaps.get((VOID, p), 0)
-        iou = pixels / union
+        iou = pixels / union if union else float("inf")  # areas that lie may cancel
         if iou > 0.5:
             count = counts.setdefault(t.category, CategoryCount())
             count.tp += 1
