@@ -66,7 +66,7 @@ REFUSED = [
     (["pint", CAT], "Did you mean 'point'?"),
     ([], "seg: missing command"),
     (["train", "seem"], "seg train: --data DIR is missing; see `seg train seem --help`"),
-    (["models", "pull"], "seg models: NAME… is missing"),
+    (["models", "pull"], "seg models: NAME is missing"),
     (["models"], "seg models: missing command"),
     (["--nope"], "seg: no such option: --nope"),
 ]

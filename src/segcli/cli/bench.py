@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from segcli.models.api import Promptable
 
 app = typer.Typer(
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Measure a checkpoint, or a folder of results, on a data set.",
 )
 
 PROMPTS = "point,stroke,scribble,polygon,box,mask"

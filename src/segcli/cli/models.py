@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from segcli.registry.weights import Entry, File
 
 app = typer.Typer(
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="List, fetch, check and convert checkpoints.",
 )
 
 Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network: fail if a file is not here.")]
-Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Names or globs of `seg models list`.")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Names or globs of `seg models list`.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")]
 AtOnce = 4
@@ -41,7 +41,7 @@ def models() -> None:
 
 @app.command("list")
 def list_(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Only these; globs are welcome.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these; globs are welcome.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a checkpoint.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -108,7 +108,7 @@ def pull(
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FILE]…", help="Which; all that are here.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME|FILE", help="Which; all that are here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a file.")] = False,
     debug: Debug = False,
 ) -> None:

@@ -12,7 +12,7 @@ from segcli.cli.options import Computing, Reading, Telling, Writing
 from segcli.cli.prompts import Prompts, refuse_what_it_does_not_take
 from segcli.core.errors import UsageError
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 EXAMPLES = """\b
 Examples:

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Train a checkpoint.",
 )
 
 
