@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,9 +161,19 @@ def test_a_prompts_file_asks_many_photos_many_things(seg: Seg):
     assert read_mask(out / "a-right.png")[10:81, 80:111].all()
 
 
-def test_a_live_session_answers_each_line_before_the_next_is_sent(seg: Seg, photo: Path):
-    import subprocess
+def test_prompts_and_masks_may_come_through_pipes_of_the_shell(seg: Seg, photo: Path):
+    rough = seg.cwd / "rough.png"
+    PIL.Image.fromarray(np.pad(np.full((20, 20), 255, np.uint8), ((30, 40), (50, 50)))).save(rough)
+    line = json.dumps({"image": "photo.png", "at": [[9, 9]]})
+    seg_here = f"{sys.executable} -m segcli"
+    for words in (f"--prompts <(echo '{line}') -o a", "photo.png --mask <(cat rough.png) -o b"):
+        shell = ["bash", "-c", f"{seg_here} point {words} -m discs"]
+        done = subprocess.run(shell, cwd=seg.cwd, env=seg.environment, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert read_mask(seg.cwd / "b" / "photo.png").sum() == 400
 
+
+def test_a_live_session_answers_each_line_before_the_next_is_sent(seg: Seg, photo: Path):
     process = seg.start("point", "--prompts", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None

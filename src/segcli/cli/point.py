@@ -73,7 +73,7 @@ def point(
         answer_lines(find(computing.model), reading, writing, computing, telling)
     else:
         entry = find(computing.model)
-        if not Path(asked).is_file():
+        if not Path(asked).exists():
             raise UsageError(f"--prompts {asked}: no such file; give a file of JSON lines, or - for a live session")
 
         from segcli.cli.promptfile import read_items

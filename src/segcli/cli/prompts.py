@@ -233,9 +233,9 @@ def outline(option: str, text: str) -> tuple[Pair, ...]:
 
 
 def file(option: str, text: str) -> Path:
-    """The name of a file that is there. Raises UsageError."""
+    """The name of a file that is there, which may be a pipe. Raises UsageError."""
     path = Path(text)
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise UsageError(f"{option} {text}: no such file; give a mask of the photo's size")
     return path
 
