@@ -83,6 +83,24 @@ def test_iou1_asks_once_for_each_kind(seg, photos, discs):
     assert len(discs.asked) == 6
 
 
+def test_seems_box_is_only_a_click_in_its_middle(seg, photos, discs):
+    seg("iou1", "--data", photos, "-m", "discs", "--prompts", "box", "--seem-box")
+    assert all(len(a.points) == 1 and not a.boxes for a in discs.asked)
+
+
+def test_youtube_vos_knows_the_seen_categories_from_its_training_set(seg, tmp_path):
+    entry = {"videos": {"v": {"objects": {"1": {"category": "dog", "frames": ["00000", "00005"]}}}}}
+    for split in ("valid", "train"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "meta.json").write_text(json.dumps(entry))
+    for t in (0, 5):
+        save(tmp_path / "valid" / "Annotations" / "v" / f"{t:05d}.png", np.ones((9, 9)))
+        save(tmp_path / "out" / "v" / f"{t:05d}.png", np.ones((9, 9)))
+    found = result(seg("vos", "--data", tmp_path, "--results", tmp_path / "out", "--json"))
+    assert (found["metrics"]["J_seen"], found["metrics"]["J_unseen"]) == (1, None)
+    assert found["data"]["layout"] == "youtube-vos"
+
+
 def test_a_kind_of_prompt_that_the_model_refuses_is_named(seg, photos, discs):
     discs.accepts = frozenset({"point"})
     refused(seg("iou1", "--data", photos, "-m", "discs"), 2, "discs takes no stroke")

@@ -286,3 +286,25 @@ def test_groups_are_json_lines_with_a_marker_for_each_reference(tmp_path):
         read_groups(write(tmp_path / "g.jsonl", json.dumps(entry | {"refs": []})))
     with pytest.raises(StorageError, match=r"g.jsonl:1: a mask has another size"):
         read_groups(write(tmp_path / "g.jsonl", json.dumps(entry | {"height": 9})))
+
+
+def test_coco_gives_every_instance_that_is_no_crowd(tmp_path):
+    write(tmp_path / "annotations" / "instances_val2017.json", INSTANCES)
+    (photo,) = open_interactive(tmp_path, "coco", "val2017")
+    ((name, truth),) = photo.targets()
+    assert (photo.name, photo.image, name, truth.sum()) == ("9", tmp_path / "val2017" / "9.jpg", "5", 100)
+
+
+def test_open_images_masks_are_brought_to_the_photos_size(tmp_path):
+    write(tmp_path / "validation-annotations-object-segmentation.csv", "MaskPath,ImageID\nm1.png,a\nm2.png,a\n")
+    save(tmp_path / "validation" / "a.jpg", np.zeros((8, 12, 3)))
+    for k in (1, 2):
+        save(tmp_path / "masks" / f"m{k}.png", np.repeat(np.uint8([[255, 0]]), 4, axis=0))
+    (photo,) = open_interactive(tmp_path, "openimages", "validation")
+    assert [(n, t.shape, int(t.sum())) for n, t in photo.targets()] == [("m1", (8, 12), 48), ("m2", (8, 12), 48)]
+
+
+def test_youtube_vos_categories_come_from_the_training_set(tmp_path):
+    objects = {"1": {"category": "dog", "frames": ["0"]}, "2": {"category": "ape", "frames": ["0"]}}
+    path = write(tmp_path / "meta.json", {"videos": {"v": {"objects": objects}}})
+    assert video.youtube_categories(path) == ("ape", "dog")

@@ -61,6 +61,13 @@ def open_videos(
     return found, layout, split, rule
 
 
+def seen_categories(root: Path) -> tuple[str, ...]:
+    """Categories of YouTube-VOS's training set, where `train/meta.json` lies beside; none otherwise."""
+    if not (root / "train" / "meta.json").is_file():
+        return ()
+    return video.youtube_categories(root / "train" / "meta.json")
+
+
 def _found(root: Path, table: Mapping[str, tuple[str, ...]]) -> str:
     for layout, names in table.items():
         if all((root / name).exists() for name in names):

@@ -112,12 +112,13 @@ class NocMeasure:
 
 @dataclass(frozen=True)
 class Iou1Measure:
-    """IoU after one prompt of each kind: point, stroke, scribble, polygon, box, mask."""
+    """IoU after one prompt of each kind. seem_box: for a box only the click that SEEM's evaluation gives."""
 
     photos: tuple[AskedPhoto, ...]
     model: Promptable
     kinds: tuple[str, ...]
     seed: int = 0
+    seem_box: bool = False
     name: str = "iou1"
 
     @property
@@ -126,6 +127,7 @@ class Iou1Measure:
         return {
             "prompts": list(self.kinds),
             "seed": self.seed,
+            "seem_box": self.seem_box,
             "min_area": self.photos[0].min_area if self.photos else None,
         }
 
@@ -146,7 +148,7 @@ class Iou1Measure:
         encoded = self.model.encode([image])[0] if targets else None
         for target, truth in targets:
             assert encoded is not None
-            asks = [prompt(kind, truth == 1, self.seed, f"{item} {target}") for kind in self.kinds]
+            asks = [prompt(self._kind(k), truth == 1, self.seed, f"{item} {target}") for k in self.kinds]
             scores = {}
             for kind, answer in zip(self.kinds, self.model.decode(encoded, asks), strict=True):
                 mask = answer.dense(0) if len(answer) else np.zeros(truth.shape, np.bool_)
@@ -162,6 +164,9 @@ class Iou1Measure:
             aside=worst,
             seconds={"asking": time.perf_counter() - started},
         )
+
+    def _kind(self, kind: str) -> str:
+        return "seem-box" if kind == "box" and self.seem_box else kind
 
     def summarise(self, records: Sequence[Record]) -> Summary:
         """Mean IoU of each kind of prompt."""

@@ -16,6 +16,7 @@ from segcli.datasets.interactive import LAYOUTS as PUBLISHED
 from segcli.datasets.interactive import TargetPhoto, open_interactive
 
 LAYOUTS = ("folder", *PUBLISHED)
+SPLITS = {"coco": "val2017", "openimages": "validation"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def open_photos(root: Path, layout: str, split: str, min_area: float = 0.01) -> 
             for source in found
             for photo in photos(source)
         ]
-    return list(_numbered(open_interactive(root, layout, split)))
+    return list(_numbered(open_interactive(root, layout, split or SPLITS.get(layout, "val"))))
 
 
 def _numbered(found: Iterator[TargetPhoto]) -> Iterator[AskedPhoto]:

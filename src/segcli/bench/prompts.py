@@ -15,6 +15,7 @@ from segcli.core.ask import Ask, Box, Point, Polygon, Scribble
 from segcli.core.errors import UsageError
 from segcli.core.rle import encode
 from segcli.metrics.deepest import bounding_box, deepest
+from segcli.metrics.seem_clicks import first_click
 
 KINDS = ("point", "stroke", "scribble", "polygon", "box", "mask")
 _BLOCK = 16
@@ -26,7 +27,8 @@ def prompt(kind: str, target: NDArray[np.bool_], seed: int, name: str) -> Ask:
     point: the deepest pixel. stroke: a straight line from there to a random pixel of the object, as far as it stays
     inside. scribble: a line through 3 to 6 random pixels of the object, in the order of their angle around the deepest
     one. polygon: 8 to 14 points of the outline seen from there, in order, each moved by up to 5 % of its distance.
-    box: the tight box. mask: the object in blocks of 16 pixels, those that it covers at least half.
+    box: the tight box. seem-box: a click at the deepest pixel of the filled box, all that SEEM's evaluation gives.
+    mask: the object in blocks of 16 pixels, those that it covers at least half.
     Raises UsageError for another kind.
     """
     depth = deepest(target)
@@ -49,6 +51,13 @@ def prompt(kind: str, target: NDArray[np.bool_], seed: int, name: str) -> Ask:
         assert found is not None
         y0, y1, x0, x1 = found
         return Ask(boxes=(Box(float(x0), float(y0), float(x1 - 1), float(y1 - 1)),))
+    if kind == "seem-box":
+        found = bounding_box(target)
+        assert found is not None
+        filled = np.zeros_like(target)
+        filled[found[0] : found[1], found[2] : found[3]] = True
+        middle = first_click(filled)
+        return Ask(points=(Point(float(middle.x), float(middle.y)),))
     if kind == "mask":
         return Ask(mask=encode(_coarse(target)))
     raise UsageError(f"--prompts {kind}: there are {', '.join(KINDS)}")

@@ -149,7 +149,7 @@ def noc(
     stop = None if stop_at is None else _share("--stop-at", stop_at)
     thresholds = () if at is None else tuple(_share("--at", word) for word in at.split(","))
     layout = photo_layout(_folder(data), items.layout)
-    photos = open_photos(Path(data), layout, items.split or "val", _share("--min-area", min_area))
+    photos = open_photos(Path(data), layout, items.split or "", _share("--min-area", min_area))
     model = computing.open(items.seed)
     measure = NocMeasure(tuple(photos), model, limit, stop, rule, thresholds)
     _finish(measure, data, layout, items.split or "", items, output, model=model)
@@ -165,6 +165,9 @@ def iou1(
     prompts: Annotated[
         str, typer.Option("--prompts", metavar="KIND,…", help="Kinds of prompt, each asked once.")
     ] = PROMPTS,
+    seem_box: Annotated[
+        bool, typer.Option("--seem-box", help="box: only a click in its middle, as SEEM's evaluation really gives.")
+    ] = False,
     min_area: Annotated[
         str, typer.Option("--min-area", metavar="SHARE", help="Plain folders: smaller objects are left out.")
     ] = "0.01",
@@ -183,12 +186,12 @@ def iou1(
         if kind not in KINDS:
             raise UsageError(f"--prompts {kind}: there are {', '.join(KINDS)}")
     layout = photo_layout(_folder(data), items.layout)
-    photos = open_photos(Path(data), layout, items.split or "val", _share("--min-area", min_area))
+    photos = open_photos(Path(data), layout, items.split or "", _share("--min-area", min_area))
     model = computing.open(items.seed)
     refused = [k for k in kinds if {"stroke": "scribble"}.get(k, k) not in model.accepts]
     if refused:
         raise UsageError(f"{model.name} takes no {refused[0]}; leave it out of --prompts")
-    measure = Iou1Measure(tuple(photos), model, kinds, number("--seed", items.seed, low=0))
+    measure = Iou1Measure(tuple(photos), model, kinds, number("--seed", items.seed, low=0), seem_box)
     _finish(measure, data, layout, items.split or "", items, output, model=model)
 
 
@@ -212,19 +215,20 @@ def vos(
         bool, typer.Option("--all-frames", help="vos-benchmark: the first and the last frame too.")
     ] = False,
     seen: Annotated[
-        str | None, typer.Option("--seen", metavar="FILE", help="youtube-vos: training categories, one a line.")
+        str | None,
+        typer.Option("--seen", metavar="FILE", help="youtube-vos: training categories; train/meta.json."),
     ] = None,
 ) -> None:
     """Score video results: J, F and J&F, recall and decay.
 
     Example: seg bench vos --data DAVIS --results out --require 'J&F-Mean>=0.75' --junit vos.xml
     """
-    from segcli.bench.layouts import open_videos
+    from segcli.bench.layouts import open_videos, seen_categories
     from segcli.bench.vos_measure import VosMeasure
 
     _folder(results)
     videos, layout, split, used = open_videos(_folder(data), items.layout, items.split, rule, Path(results))
-    categories = () if seen is None else tuple(_lines(seen))
+    categories = seen_categories(Path(data)) if seen is None else tuple(_lines(seen))
     measure = VosMeasure(tuple(videos), used, decay_wrap, all_frames, categories)
     _finish(measure, data, layout, split, items, output, results=results)
 

@@ -1,10 +1,11 @@
-"""Sets for interactive segmentation: GrabCut, Berkeley, DAVIS-345, COCO-MVal, PascalVOC, SBD.
+"""Sets for interactive segmentation: GrabCut, Berkeley, DAVIS-345, COCO-MVal, PascalVOC, SBD, COCO, Open Images.
 
 Each photo comes with its targets: maps int8 [H, W] with 1 on the object, -1 where nothing is counted, else 0.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError, StorageError
+from segcli.datasets.coco import read_instances
+from segcli.datasets.fewshot import resize_nearest
 from segcli.datasets.files import read_raw, read_rgb, require_directory, require_file
 from segcli.datasets.pickles import read_plain_pickle
+from segcli.datasets.referring import draw
 
 VOID_GREY = 220
-LAYOUTS = ("grabcut", "berkeley", "davis345", "pascal", "pascal-test", "sbd")
+LAYOUTS = ("grabcut", "berkeley", "davis345", "pascal", "pascal-test", "sbd", "coco", "openimages")
 Targets = list[tuple[str, NDArray[np.int8]]]
 
 
@@ -52,6 +56,10 @@ def open_interactive(root: Path, layout: str, split: str = "val") -> Iterator[Ta
         return pascal(root, split)
     if layout == "pascal-test":
         return pascal_test(root)
+    if layout == "coco":
+        return coco(root, split)
+    if layout == "openimages":
+        return open_images(root, split)
     return sbd(root, split)
 
 
@@ -85,6 +93,50 @@ def sbd(root: Path, split: str = "val") -> Iterator[TargetPhoto]:
     listing = require_file(root / f"{split}.txt", "SBD lists its photos there")
     for name in listing.read_text(encoding="utf-8").split():
         yield TargetPhoto(name, root / "img" / f"{name}.jpg", partial(_mat_objects, root / "inst" / f"{name}.mat"))
+
+
+def coco(root: Path, split: str = "val2017") -> Iterator[TargetPhoto]:
+    """COCO: every instance of `annotations/instances_SPLIT.json` that is no crowd; photos in `SPLIT/`."""
+    content = read_instances(root / "annotations" / f"instances_{split}.json")
+    by_image: dict[int, list[dict[str, Any]]] = {}
+    for annotation in content["annotations"]:
+        if not annotation.get("iscrowd", 0):
+            by_image.setdefault(annotation["image_id"], []).append(annotation)
+    for image in content["images"]:
+        if image["id"] in by_image:
+            size = (int(image["height"]), int(image["width"]))
+            read = partial(_drawn, by_image[image["id"]], size)
+            yield TargetPhoto(Path(image["file_name"]).stem, root / split / image["file_name"], read)
+
+
+def open_images(root: Path, split: str = "validation") -> Iterator[TargetPhoto]:
+    """Open Images: `SPLIT-annotations-object-segmentation.csv` names a mask file for each object, below `masks/`.
+
+    Masks may be smaller or larger than the photo in `SPLIT/`; they are brought to its size by nearest pixel.
+    """
+    listing = require_file(root / f"{split}-annotations-object-segmentation.csv", "Open Images lists its masks there")
+    by_image: dict[str, list[Path]] = {}
+    with listing.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            if not row.get("ImageID") or not row.get("MaskPath"):
+                raise StorageError(f"{listing}: has no columns ImageID and MaskPath")
+            by_image.setdefault(row["ImageID"], []).append(root / "masks" / row["MaskPath"])
+    for name, masks in sorted(by_image.items()):
+        image = root / split / f"{name}.jpg"
+        yield TargetPhoto(name, image, partial(_resized_masks, image, masks))
+
+
+def _drawn(annotations: list[dict[str, Any]], size: tuple[int, int]) -> Targets:
+    return [(str(a["id"]), draw([a], size).astype(np.int8)) for a in annotations]
+
+
+def _resized_masks(image: Path, masks: list[Path]) -> Targets:
+    height, width = read_rgb(image).shape[:2]
+    found: Targets = []
+    for path in masks:
+        mask = np.asarray((_colours(path) > 0).any(axis=2), np.int8)
+        found.append((path.stem, resize_nearest(mask, (height, width))))
+    return found
 
 
 def _paired(root: Path, images: str, masks: str, read: Callable[[Path], NDArray[np.int8]]) -> Iterator[TargetPhoto]:

@@ -92,7 +92,19 @@ def davis_sequences(
 def youtube_sequences(root: Path, split: str = "valid", *, results: Path | None = None) -> list[Video]:
     """YouTube-VOS: `SPLIT/Annotations/VID/*.png`, `SPLIT/JPEGImages/VID/*.jpg` and `SPLIT/meta.json`."""
     base = require_directory(root / split, f"YouTube-VOS has {split}/Annotations and {split}/meta.json")
-    path = require_file(base / "meta.json", "YouTube-VOS names each video's objects and frames there")
+    return [
+        _video(name, base / "Annotations" / name, base / "JPEGImages" / name, results, meta=entry)
+        for name, entry in sorted(_youtube_meta(base / "meta.json").items())
+    ]
+
+
+def youtube_categories(path: Path) -> tuple[str, ...]:
+    """The categories of a YouTube-VOS meta.json, in order of name."""
+    return tuple(sorted({o["category"] for v in _youtube_meta(path).values() for o in v["objects"].values()}))
+
+
+def _youtube_meta(path: Path) -> dict[str, dict[str, Any]]:
+    require_file(path, "YouTube-VOS names each video's objects and frames there")
     try:
         videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
         entries = {str(name): dict(entry) for name, entry in videos.items()}
@@ -101,10 +113,7 @@ def youtube_sequences(root: Path, split: str = "valid", *, results: Path | None 
                 thing["category"], thing["frames"][0]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise StorageError(f"{path}: not a YouTube-VOS meta.json ({type(error).__name__}: {error})") from None
-    return [
-        _video(name, base / "Annotations" / name, base / "JPEGImages" / name, results, meta=entry)
-        for name, entry in sorted(entries.items())
-    ]
+    return entries
 
 
 def mose_sequences(root: Path, split: str = "valid", *, results: Path | None = None) -> list[Video]:
