@@ -34,6 +34,27 @@ class PromptMaps:
     previous: Tensor
 
 
+@dataclass(frozen=True)
+class ClickImage:
+    """What `ClickPath.prepare` keeps of B images.
+
+    units:       maps whose similarity to the clicks is drawn, of length 1 over their channels.
+    entry4, entry8, entry16: the image's part of the first convolution at each stride.
+    multi_scale: the pixel decoder's maps at strides 32, 16, 8.
+    """
+
+    units: tuple[Tensor, ...]
+    entry4: Tensor
+    entry8: Tensor
+    entry16: Tensor
+    multi_scale: tuple[Tensor, Tensor, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all maps."""
+        return sum(t.nbytes for t in (*self.units, self.entry4, self.entry8, self.entry16, *self.multi_scale))
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with group norm."""
 
@@ -84,38 +105,45 @@ class ClickPath(nn.Module):
         self.out16 = nn.Conv2d(w16, dim, 1)
         self.out32 = nn.Conv2d(w16, dim, 1)
 
-    def forward(
-        self,
-        backbone: Mapping[str, Tensor],
-        mask_features: Tensor,
-        multi_scale: Sequence[Tensor],
-        prompts: PromptMaps,
-        image_of: Tensor,
-    ) -> tuple[Tensor, list[Tensor]]:
+    def prepare(
+        self, backbone: Mapping[str, Tensor], mask_features: Tensor, multi_scale: Sequence[Tensor]
+    ) -> ClickImage:
+        """Everything about B images that no prompt changes.
+
+        backbone:      maps by level name.
+        mask_features: [B, dim, H/4, W/4]; multi_scale: strides 32, 16, 8 as the pixel decoder returns them.
+        """
+        s32, s16, s8 = multi_scale
+        compared = [*(backbone[level] for level in self.levels), mask_features]
+        return ClickImage(
+            units=tuple(F.normalize(feature.float(), dim=1) for feature in compared),
+            entry4=self.enter4(mask_features),
+            entry8=self.enter8(s8),
+            entry16=self.enter16(s16) + _grow(self.enter32(s32), s16),
+            multi_scale=(s32, s16, s8),
+        )
+
+    def forward(self, image: ClickImage, prompts: PromptMaps, image_of: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Prompt-aware mask features [N, dim, H/4, W/4] and multi-scale maps (strides 32, 16, 8) of N objects.
 
-        backbone:      maps of B images by level name.
-        mask_features: [B, dim, H/4, W/4]; multi_scale: strides 32, 16, 8 as the pixel decoder returns them.
-        image_of:      [N] which image an object belongs to.
+        image_of: [N] which of the prepared images an object belongs to.
         """
-        size = mask_features.shape[-2:]
-        maps = [similarity(backbone[level], prompts.points, image_of, size) for level in self.levels]
-        maps.append(similarity(mask_features, prompts.points, image_of, size))
+        size = image.entry4.shape[-2:]
+        maps = [similarity(unit, prompts.points, image_of, size) for unit in image.units]
         maps.append(blobs(prompts.points, (int(size[0]), int(size[1]))))
-        drawn = torch.cat([*maps, prompts.region, prompts.previous], 1).to(mask_features.dtype)
-        s32, s16, s8 = multi_scale
+        drawn = torch.cat([*maps, prompts.region, prompts.previous], 1).to(image.entry4.dtype)
 
-        x4 = self.down4(F.relu(self.stem4(drawn) + self.enter4(mask_features)[image_of]))
-        x8 = self.down8(F.relu(self.to8(x4) + self.enter8(s8)[image_of]))
-        context = self.enter16(s16) + _grow(self.enter32(s32), s16)
-        x16 = F.relu(self.to16(x8) + context[image_of])
+        x4 = self.down4(F.relu(self.stem4(drawn) + of_objects(image.entry4, image_of)))
+        x8 = self.down8(F.relu(self.to8(x4) + of_objects(image.entry8, image_of)))
+        x16 = F.relu(self.to16(x8) + of_objects(image.entry16, image_of))
         for block in self.deep:
             x16 = block(x16)
         x16 = F.relu(x16 + self.global_mean(x16.mean((2, 3)))[:, :, None, None])
         x8 = self.join8(x8 + _grow(self.up8(x16), x8))
         x4 = self.join4(x4 + _grow(self.up4(x8), x4))
+        s32, s16, s8 = (of_objects(scale, image_of) for scale in image.multi_scale)
         x32 = F.adaptive_avg_pool2d(x16, (s32.shape[-2], s32.shape[-1]))
-        seen = [s32[image_of] + self.out32(x32), s16[image_of] + self.out16(x16), s8[image_of] + self.out8(x8)]
+        seen = [s32 + self.out32(x32), s16 + self.out16(x16), s8 + self.out8(x8)]
         return self.out4(x4), seen
 
 
@@ -134,42 +162,53 @@ class DetailHead(nn.Module):
         self.out = nn.Conv2d(width, 1, 3, padding=1)
         nn.init.zeros_(self.out.weight)  # starts as the bilinear upsampling
 
-    def forward(self, logits: Tensor, features: Tensor, stem: Tensor, photo: Tensor, image_of: Tensor) -> Tensor:
-        """[N, K, H/4, W/4] logits and [N, dim, H/4, W/4] features -> [N, K, H/2, W/2] logits.
+    def prepare(self, stem: Tensor, photo: Tensor) -> Tensor:
+        """The image's part [B, width, H/2, W/2].
 
         stem: [B, C, H/2, W/2] of the backbone; photo: [B, 3, H/2, W/2] around zero.
         """
-        image = self.image(torch.cat([stem, photo.to(stem)], 1))[image_of]
+        prepared: Tensor = self.image(torch.cat([stem, photo.to(stem)], 1))
+        return prepared
+
+    def forward(self, logits: Tensor, features: Tensor, image: Tensor, image_of: Tensor) -> Tensor:
+        """[N, K, H/4, W/4] logits and [N, dim, H/4, W/4] features -> [N, K, H/2, W/2] logits.
+
+        image: what `prepare` returned for B images.
+        """
+        own = of_objects(image, image_of)
         context = self.context(features)
         refined = []
         for k in range(logits.shape[1]):
             plane = logits[:, k : k + 1]
             coarse = torch.cat([plane / 4, context.to(plane)], 1)
-            x = F.relu(self.prompt(_grow(coarse, stem)) + image)
-            refined.append(_grow(plane, stem) + self.out(F.relu(self.conv(x))))
+            x = F.relu(self.prompt(_grow(coarse, own)) + own)
+            refined.append(_grow(plane, own) + self.out(F.relu(self.conv(x))))
         return torch.cat(refined, 1)
 
 
-def similarity(feature: Tensor, points: Tensor, image_of: Tensor, size: torch.Size) -> Tensor:
+def of_objects(maps: Tensor, image_of: Tensor) -> Tensor:
+    """Maps of B images [B, ...] as maps of N objects [N, ...], without a copy for a single object of a single image."""
+    return maps if len(maps) == 1 == len(image_of) else maps[image_of]
+
+
+def similarity(unit: Tensor, points: Tensor, image_of: Tensor, size: torch.Size) -> Tensor:
     """Largest cosine similarity of each cell to the cells under the clicks, per sign: [N, 2, *size]; -1 where none.
 
-    feature: [B, C, h, w]; points: [N, P, 3] in input pixels (stride 4 times `size`).
+    unit: [B, C, h, w], of length 1 over C; points: [N, P, 3] in input pixels (stride 4 times `size`).
     """
-    unit = F.normalize(feature.float(), dim=1)
+    own = of_objects(unit, image_of)
     sign = points[..., 2]
-    count, clicks = sign.shape
     scale = points.new_tensor([size[1] * STRIDE, size[0] * STRIDE])
     grid = ((points[..., :2] + 0.5) / scale * 2 - 1)[:, :, None]  # [N, P, 1, 2]
-    under = F.grid_sample(unit[image_of], grid.to(unit), align_corners=False, padding_mode="border")[..., 0]
+    under = F.grid_sample(own, grid.to(own), align_corners=False, padding_mode="border")[..., 0]
     under = F.normalize(under, dim=1)  # [N, C, P]
-    flat = unit[image_of].flatten(2)
-    cosine = torch.bmm(under.transpose(1, 2), flat)  # [N, P, hw]
+    cosine = torch.bmm(under.transpose(1, 2), own.flatten(2))  # [N, P, hw]
     planes = []
     for wanted in (1, 0):
         present = (sign == wanted)[:, :, None]
         planes.append(cosine.masked_fill(~present, -1.0).amax(1))
-    maps = torch.stack(planes, 1).reshape(count, 2, *feature.shape[-2:])
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False) if clicks else maps
+    maps = torch.stack(planes, 1).view(len(sign), 2, *unit.shape[-2:])
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def blobs(points: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,7 +6,7 @@ head -> mask at stride 2. The click path and the detail head are ours; the offic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from segcli.models.backbones.efficientnet_lite import MEAN, SCALE, EfficientNetLite
 from segcli.models.seem.attention import Group
-from segcli.models.seem.click_path import STRIDE, ClickPath, DetailHead, PromptMaps
+from segcli.models.seem.click_path import STRIDE, ClickImage, ClickPath, DetailHead, PromptMaps
 from segcli.models.seem.config import DecoderConfig
 from segcli.models.seem.decoder import DecoderImage, DecoderOutput, SeemDecoder
 from segcli.models.seem.pixel_decoder_fpn import LEVELS, PixelDecoderFPN
@@ -44,18 +44,15 @@ class NanoConfig:
 
 @dataclass(frozen=True)
 class NanoEncoded:
-    """One batch of photos after backbone and pixel decoder."""
+    """One batch of photos after everything that no prompt changes; `detail` is the image's part of the detail head."""
 
-    backbone: Mapping[str, Tensor]
-    photo: Tensor  # [B, 3, H/2, W/2]
-    mask_features: Tensor
-    multi_scale: Sequence[Tensor]
+    click: ClickImage
+    detail: Tensor
 
     @property
     def nbytes(self) -> int:
         """Bytes of all maps."""
-        every = [*self.backbone.values(), self.mask_features, *self.multi_scale]
-        return sum(t.nbytes for t in every)
+        return self.click.nbytes + self.detail.nbytes
 
 
 @dataclass(frozen=True)
@@ -113,9 +110,12 @@ class SeemNano(nn.Module):
         return maps
 
     def encode_features(self, backbone: Mapping[str, Tensor]) -> NanoEncoded:
-        """What no prompt changes."""
+        """The rest of what no prompt changes."""
         mask_features, multi_scale = self.pixel_decoder(backbone)
-        return NanoEncoded(backbone, backbone["photo"], mask_features, multi_scale)
+        return NanoEncoded(
+            self.click_path.prepare(backbone, mask_features, multi_scale),
+            self.detail.prepare(backbone["res1"], backbone["photo"]),
+        )
 
     def answer(
         self,
@@ -127,9 +127,7 @@ class SeemNano(nn.Module):
         alternatives: bool = False,
     ) -> NanoAnswer:
         """Answer N objects; image_of [N] says on which photo. `detail` off upsamples bilinearly to stride 2."""
-        features, maps = self.click_path(
-            encoded.backbone, encoded.mask_features, encoded.multi_scale, prompts, image_of
-        )
+        features, maps = self.click_path(encoded.click, prompts, image_of)
         every = self.direct(features)
         auxiliary: list[Tensor] = []
         if self.predictor is not None:
@@ -140,7 +138,7 @@ class SeemNano(nn.Module):
             every = every + self._masks(output, image)
         final = every if alternatives else every[:, :1]
         if detail:
-            final = self.detail(final, features, encoded.backbone["res1"], encoded.photo, image_of)
+            final = self.detail(final, features, encoded.detail, image_of)
         else:
             final = F.interpolate(final, scale_factor=2, mode="bilinear", align_corners=False)
         return NanoAnswer(final, every, auxiliary)
