@@ -1,25 +1,28 @@
-"""`seg bench vos`: J&F of results that lie on disk."""
+"""`seg bench vos`: J&F of results that lie on disk, or of a model that is carried through the videos."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segcli.bench.draw import side_by_side
+from segcli.bench.following import Carried, labels_of
 from segcli.bench.records import Record, Summary, digest_files
 from segcli.bench.vos import Sequence, VideoResult, score, vos_summary, youtube_summary
 from segcli.core.errors import ItemError
+from segcli.core.rle import from_coco
 from segcli.datasets.video import Video
+from segcli.models.api import Promptable
 
 
 @dataclass(frozen=True)
 class VosMeasure:
-    """Videos with results, scored by one of the rules of `segcli.bench.vos`.
+    """Videos with results, or a model instead, scored by one of the rules of `segcli.bench.vos`.
 
     wrap: reproduce the published decay's 8-bit frame numbers. seen: categories of the training set (YouTube-VOS).
     """
@@ -29,12 +32,15 @@ class VosMeasure:
     wrap: bool = True
     all_frames: bool = False
     seen: tuple[str, ...] = ()
+    model: Promptable | None = None
     name: str = "vos"
 
     @property
     def settings(self) -> dict[str, Any]:
         """Rule and switches."""
-        return {"rule": self.rule, "decay_wrap": self.wrap, "all_frames": self.all_frames, "seen": list(self.seen)}
+        way = {"follows": "carried masks"} if self.model else {}
+        switches = {"decay_wrap": self.wrap, "all_frames": self.all_frames, "seen": list(self.seen)}
+        return {"rule": self.rule, **switches, **way}
 
     def items(self) -> Many[str]:
         """Names of the videos."""
@@ -44,8 +50,16 @@ class VosMeasure:
         """Score one video."""
         video = self._video(item)
         started = time.perf_counter()
-        result = score(Sequence.of_files(video), self.rule, all_frames=self.all_frames)
-        worst = self._frame_means(result)
+        sequence = Sequence.of_files(video)
+        carried = None
+        if self.model is not None:
+            carried = Carried(self.model, video)
+            sequence = replace(sequence, prediction=carried)
+        result = score(sequence, self.rule, all_frames=self.all_frames)
+        means = self._frame_means(result)
+        aside: dict[str, Any] = {"frame": result.frames[int(np.argmin(means))]} if len(means) else {}
+        if carried is not None and aside:
+            aside["masks"] = {str(k): m.coco() for k, m in carried.kept(aside["frame"]).items()}
         return Record(
             item,
             digest_files(video.annotations / f"{f}.png" for f in video.frames),
@@ -58,8 +72,8 @@ class VosMeasure:
             },
             float(np.mean([result.j_means, result.f_means])) if result.labels else None,
             tuple(w for w in result.warnings if self.wrap or "decay" not in w),
-            {"frame": result.frames[int(np.argmin(worst))]} if len(worst) else {},
-            {"scoring": time.perf_counter() - started},
+            aside,
+            {"following and scoring" if self.model else "scoring": time.perf_counter() - started},
         )
 
     def summarise(self, records: Many[Record]) -> Summary:
@@ -85,7 +99,11 @@ class VosMeasure:
         if frame is None:
             return None
         video = self._video(record.name)
-        truth, prediction = video.truth(frame), video.prediction(frame)
+        masks = record.aside.get("masks")
+        truth = video.truth(frame)
+        prediction = (
+            video.prediction(frame) if masks is None else labels_of({int(k): from_coco(m) for k, m in masks.items()})
+        )
         try:
             photo = video.photo(frame)
         except ItemError:

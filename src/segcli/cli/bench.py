@@ -199,9 +199,12 @@ def iou1(
 @verb
 def vos(
     data: Data,
-    results: ResultsDir,
     items: Items,
+    computing: Computing,
     output: Output,
+    results: Annotated[
+        str | None, typer.Option("--results", metavar="DIR", help="PNG label maps to score, instead of -m.")
+    ] = None,
     rule: Annotated[
         str | None,
         typer.Option(
@@ -221,16 +224,23 @@ def vos(
 ) -> None:
     """Score video results: J, F and J&F, recall and decay.
 
+    With -m the model follows the objects: each answer is the next frame's rough mask.
+
     Example: seg bench vos --data DAVIS --results out --require 'J&F-Mean>=0.75' --junit vos.xml
     """
     from segcli.bench.layouts import open_videos, seen_categories
     from segcli.bench.vos_measure import VosMeasure
 
-    _folder(results)
-    videos, layout, split, used = open_videos(_folder(data), items.layout, items.split, rule, Path(results))
+    if (results is None) == (computing.model is None):
+        raise UsageError("give either -m NAME or --results DIR")
+    folder = None if results is None else _folder(results)
+    videos, layout, split, used = open_videos(_folder(data), items.layout, items.split, rule, folder)
+    model = computing.open(items.seed) if results is None else None
+    if model is not None and "mask" not in model.accepts:
+        raise UsageError(f"{model.name} takes no rough masks, by which it could follow an object")
     categories = seen_categories(Path(data)) if seen is None else tuple(_lines(seen))
-    measure = VosMeasure(tuple(videos), used, decay_wrap, all_frames, categories)
-    _finish(measure, data, layout, split, items, output, results=results)
+    measure = VosMeasure(tuple(videos), used, decay_wrap, all_frames, categories, model)
+    _finish(measure, data, layout, split, items, output, results=results, model=model)
 
 
 @app.command()
