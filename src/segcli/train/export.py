@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
+
+from segcli.registry.writer import save
 
 
 def save_half(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write floating-point tensors as fp16 safetensors; the same tensors give the same bytes."""
-    halves = {k: v.detach().half().contiguous() for k, v in sorted(tensors.items())}
+    """Write floating-point tensors as sealed fp16 safetensors; the same tensors give the same bytes.
+
+    Raises ValueError for values beyond half precision, StorageError when the file can't be written.
+    """
+    halves = {k: v.detach().half().contiguous() for k, v in tensors.items()}
     wide = [k for k, v in halves.items() if not bool(torch.isfinite(v).all())]
     if wide:
         raise ValueError(f"{', '.join(wide)}: values do not fit half precision")
-    save_file(halves, path, dict(sorted(metadata.items())))
+    save(path, halves, metadata)
 
 
 def split(tensors: Mapping[str, Tensor], prefix: str = "backbone.") -> tuple[dict[str, Tensor], dict[str, Tensor]]:
