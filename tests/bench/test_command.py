@@ -317,6 +317,16 @@ def test_fewshot_episodes_are_listed_and_scored(seg, fss, tmp_path, discs):
     refused(seg(*typed), 2, "either -m NAME or --results FILE")
 
 
+def test_a_model_that_learns_examples_gets_those_of_each_episode(seg, fss, discs):
+    learned = []
+    discs.learn = lambda examples, kind: learned.append((kind, [(e.photo.size, int(e.ids.sum())) for e in examples]))
+    result(seg("fewshot", "--data", fss, "--layout", "fss-1000", "-m", "discs", "--shots", 2, "--json"))
+    assert len(learned) == 10
+    assert {kind for kind, _ in learned} == {"semantic"}
+    assert all(size == (20, 20) and area % 20 == 0 for _, shots in learned for size, area in shots)
+    assert {len(shots) for _, shots in learned} == {2}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from segcli.bench.records import Record, Summary, digest_files
 from segcli.bench.sentences import Answer
 from segcli.core.ask import Ask, Reference
 from segcli.core.errors import ItemError, UsageError
+from segcli.core.image import Image
 from segcli.core.rle import decode, encode, from_coco
 from segcli.datasets.fewshot import (
     FewShotMask,
@@ -52,6 +53,23 @@ class Shown(NamedTuple):
 
     image: Path
     mask: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """An example in memory: photo, and ids [H, W] of 0 and 1."""
+
+    photo: Image
+    ids: NDArray[np.uint8]
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A model that takes its examples once, for all photos to come, and not with each ask."""
+
+    def learn(self, examples: Sequence[Any], *, kind: Any) -> None:
+        """Take these examples. `kind` is "semantic" where masks mean a class."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -184,7 +202,19 @@ class FewShotMeasure:
                 raise ItemError(f"episode {episode.name}: has no line in the results")
             return self.answers[episode.name].mask(size, f"episode {episode.name}")
         assert self.model is not None
-        references = tuple(Reference(str(s.image), encode(self._mask(s, episode.cls).mask)) for s in episode.supports)
         (encoded,) = self.model.encode([read_image(episode.query.image, size)])
-        (prediction,) = self.model.decode(encoded, [Ask(references=references)])
+        masks = [self._mask(s, episode.cls).mask for s in episode.supports]
+        if isinstance(self.model, Learner):
+            self.model.learn(
+                [Shot(read_image(s.image, m.shape), m) for s, m in zip(episode.supports, masks, strict=True)],
+                kind="semantic",
+            )
+            ask = Ask()
+        else:
+            ask = Ask(
+                references=tuple(
+                    Reference(str(s.image), encode(m)) for s, m in zip(episode.supports, masks, strict=True)
+                )
+            )
+        (prediction,) = self.model.decode(encoded, [ask])
         return prediction.dense(0) if len(prediction) else np.zeros(size, np.bool_)
