@@ -20,7 +20,7 @@ from segcli.datasets.fewshot import coco_lists, fold_classes, fss_classes, pasca
 from segcli.datasets.groups import read_groups
 from segcli.datasets.interactive import open_interactive
 from segcli.datasets.pickles import read_plain_pickle
-from segcli.datasets.referring import grefcoco, refcoco
+from segcli.datasets.referring import draw, grefcoco, refcoco
 from segcli.datasets.semantic import class_maps, read_prediction
 
 
@@ -178,7 +178,7 @@ def test_grefcoco_knows_no_target_and_leaves_crowds_out(tmp_path):
 def test_a_reference_to_a_missing_annotation_is_named(tmp_path):
     write(tmp_path / "instances.json", INSTANCES)
     write(tmp_path / "grefs(unc).json", refs([77]))
-    with pytest.raises(ItemError, match="reference 3 names 77"):
+    with pytest.raises(ItemError, match="reference 3 names annotation 77"):
         list(grefcoco(tmp_path))
 
 
@@ -308,3 +308,17 @@ def test_youtube_vos_categories_come_from_the_training_set(tmp_path):
     objects = {"1": {"category": "dog", "frames": ["0"]}, "2": {"category": "ape", "frames": ["0"]}}
     path = write(tmp_path / "meta.json", {"videos": {"v": {"objects": objects}}})
     assert video.youtube_categories(path) == ("ape", "dog")
+
+
+@pytest.mark.parametrize("shape", [[[1, 2]], [], "x", {"counts": "9", "size": [40, 50]}, {"size": [1]}])
+def test_an_annotation_that_can_not_be_drawn_is_named(shape):
+    with pytest.raises(ItemError, match="annotation 8: can't be drawn"):
+        draw([{"id": 8, "segmentation": shape}], (40, 50))
+
+
+@pytest.mark.parametrize("change", [{"sentences": 5}, {"sentences": [{}]}, {"image_id": []}])
+def test_a_broken_reference_is_refused(tmp_path, change):
+    write(tmp_path / "instances.json", INSTANCES)
+    write(tmp_path / "grefs(unc).json", [refs([5])[0] | change])
+    with pytest.raises(StorageError, match="a reference is broken"):
+        list(grefcoco(tmp_path))

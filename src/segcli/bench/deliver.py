@@ -71,7 +71,7 @@ def as_json(result: dict[str, Any]) -> str:
 def _cases(measure: Measure, records: Sequence[Record]) -> list[tuple[str, str, str]]:
     """The worst and the best items that have a picture."""
     ranked = sorted((r for r in records if r.score is not None), key=lambda r: (r.score or 0.0, r.name))
-    low = ranked[:CASES]
+    low = ranked[: min(CASES, (len(ranked) + 1) // 2)]
     high = [r for r in ranked[::-1][:CASES] if r not in low]
     found = []
     for word, chosen in (("worst", low), ("best", high)):

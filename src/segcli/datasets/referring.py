@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError, StorageError
+from segcli.core.rle import decode, from_coco
+from segcli.datasets.coco import read_instances
 from segcli.datasets.files import require_file
 from segcli.datasets.pickles import read_plain_pickle
 
@@ -40,25 +42,29 @@ def draw(
     annotations: Iterable[dict[str, Any]], size: tuple[int, int], scaled: tuple[int, int] | None = None
 ) -> NDArray[np.bool_]:
     """Union of COCO annotations bool [H, W], without crowds; polygons are scaled to `scaled` where given."""
-    from pycocotools import mask as coco
-
     height, width = scaled or size
     result = np.zeros((height, width), np.bool_)
     for annotation in annotations:
         if annotation.get("iscrowd", 0):
             continue
-        shape = annotation["segmentation"]
-        if isinstance(shape, list):
-            factor = np.array([width / size[1], height / size[0]])
-            polygons = [(np.reshape(p, (-1, 2)) * factor).ravel().tolist() for p in shape] if scaled else shape
-            runs = coco.merge(coco.frPyObjects(polygons, height, width))
-            result |= coco.decode(runs).astype(np.bool_)
-        elif scaled is None or scaled == size:
-            raw = coco.frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
-            result |= coco.decode(raw).astype(np.bool_)
-        else:
-            raise ItemError(f"annotation {annotation.get('id')}: a run-length mask can't be drawn at another size")
+        try:
+            result |= _drawn(annotation["segmentation"], size, (height, width))
+        except Exception as error:
+            raise ItemError(f"annotation {annotation.get('id')}: can't be drawn ({error})") from None
     return result
+
+
+def _drawn(shape: Any, size: tuple[int, int], target: tuple[int, int]) -> NDArray[np.bool_]:
+    """One segmentation of an image of `size`, drawn at `target`. pycocotools raises plain Exceptions for bad ones."""
+    from pycocotools import mask as coco
+
+    if isinstance(shape, list):
+        factor = np.array([target[1] / size[1], target[0] / size[0]])
+        polygons = shape if target == size else [(np.reshape(p, (-1, 2)) * factor).ravel().tolist() for p in shape]
+        return np.asarray(coco.decode(coco.merge(coco.frPyObjects(polygons, *target))), np.bool_)
+    if target != size:
+        raise ValueError("a run-length mask has one size only")
+    return decode(from_coco(shape))
 
 
 def read_refs(path: Path) -> list[dict[str, Any]]:
@@ -85,30 +91,33 @@ def grefcoco(root: Path, split: str = "val", splits_by: str = "unc") -> Iterator
 
 
 def _sentences(root: Path, refs: Iterable[dict[str, Any]], split: str) -> Iterator[Sentence]:
-    instances = _json(require_file(root / "instances.json", "COCO's annotations of the referred objects"))
+    instances = read_instances(root / "instances.json")
     images = {i["id"]: i for i in instances["images"]}
     annotations = {a["id"]: a for a in instances["annotations"]}
-    chosen = [r for r in refs if r["split"] == split]
+    chosen = [r for r in refs if r.get("split") == split]
     if not chosen:
-        known = ", ".join(sorted({r["split"] for r in refs})) or "none"
+        known = ", ".join(sorted({str(r.get("split")) for r in refs})) or "none"
         raise StorageError(f"{root}: nothing in split {split}; there are {known}")
     for ref in chosen:
-        ids = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
         try:
+            ids = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
+            absent = [i for i in ids if i != -1 and i not in annotations]
+            if absent or ref["image_id"] not in images:
+                what = f"annotation {absent[0]}" if absent else f"image {ref['image_id']}"
+                raise ItemError(f"{root}: reference {ref['ref_id']} names {what}, which instances.json lacks")
             image = images[ref["image_id"]]
-            targets = tuple(annotations[i] for i in ids if i != -1)
-        except KeyError as error:
-            raise ItemError(f"{root}: reference {ref['ref_id']} names {error}, which instances.json lacks") from None
-        for sentence in ref["sentences"]:
-            yield Sentence(
-                int(ref["ref_id"]),
-                int(sentence["sent_id"]),
-                str(sentence.get("sent", sentence.get("raw", ""))),
-                int(ref["image_id"]),
-                str(image["file_name"]),
-                (int(image["height"]), int(image["width"])),
-                targets,
-            )
+            for sentence in ref["sentences"]:
+                yield Sentence(
+                    int(ref["ref_id"]),
+                    int(sentence["sent_id"]),
+                    str(sentence.get("sent", sentence.get("raw", ""))),
+                    int(ref["image_id"]),
+                    str(image["file_name"]),
+                    (int(image["height"]), int(image["width"])),
+                    tuple(annotations[i] for i in ids if i != -1),
+                )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(f"{root}: a reference is broken ({type(error).__name__}: {error})") from None
 
 
 def _json(path: Path) -> Any:
