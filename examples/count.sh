@@ -2,7 +2,7 @@
 # Masks as a stream: how much of each photo its object covers, in percent.
 set -e
 cd "$(dirname "$0")/.."
-seg point examples/photos --at 50%,45% -f jsonl -o - |
+seg point --prompts examples/prompts.jsonl -f jsonl -o - |
   python3 -c '
 import json, sys
 for line in map(json.loads, sys.stdin):
