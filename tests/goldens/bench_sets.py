@@ -54,14 +54,14 @@ def panoptic(golden: Golden) -> Iterator[Difference]:
             total.isthing,
         )
         total.add(counts)
-        yield from _counts(str(image["id"]), counts, expected["per_image"][image["id"]])
+        yield from _counts(str(image["id"]), counts, expected["per_image"][str(image["id"])])
     yield from _counts("total", total.counts, expected["total"])
     for name, things in (("All", None), ("Things", True), ("Stuff", False)):
         yield from _quality(name, total.mean(things), expected["result"][name])
     for category, quality in total.per_category().items():
         if str(category) in expected["result"]["per_class"]:
             yield from _quality(str(category), quality, expected["result"]["per_class"][str(category)])
-    yield from _broken(golden, truth, entries, set(expected["errors"]))
+    yield from _broken(golden, truth, entries, set(expected.get("errors", ())))
 
 
 def _counts(where: str, mine: dict[int, Any], theirs: dict[str, list[float]]) -> Iterator[Difference]:
@@ -89,7 +89,7 @@ def _broken(golden: Golden, truth: Any, entries: list[Any], kinds: set[str]) -> 
         "pred_id_in_json_not_png": [*info, {"id": 123456, "category_id": info[0]["category_id"]}],
         "unknown_category": [{**info[0], "category_id": 9999}, *info[1:]],
     }
-    for name in kinds:
+    for name in sorted(kinds & cases.keys()):
         try:
             image_counts(
                 colours,
