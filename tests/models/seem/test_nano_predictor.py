@@ -19,7 +19,7 @@ def model() -> NanoPredictor:
     torch.manual_seed(5)
     network = SeemNano(NanoConfig(dim=32, heads=2, encoder_layers=1, encoder_ffn=32, widths=(8, 16, 16), queries=4))
     torch.nn.init.normal_(network.direct.weight, std=0.5)
-    return NanoPredictor(network, "tiny", "0", torch.device("cpu"), side=128)
+    return NanoPredictor(network, "tiny", "0", torch.device("cpu"), sides=(128, 96))
 
 
 def photo(height: int = 120, width: int = 200, seed: int = 0) -> Image:
@@ -112,7 +112,7 @@ def test_no_target_is_an_empty_answer(model: NanoPredictor) -> None:
     network = SeemNano(NanoConfig(dim=32, heads=2, encoder_layers=1, encoder_ffn=32, widths=(8, 16, 16), queries=4))
     assert network.direct.bias is not None
     torch.nn.init.constant_(network.direct.bias, -50.0)
-    silent = NanoPredictor(network, "silent", "0", torch.device("cpu"), side=64)
+    silent = NanoPredictor(network, "silent", "0", torch.device("cpu"), sides=(64, 64))
     (prediction,) = answer(silent, photo(), CLICK)
     assert len(prediction) == 0
     assert prediction.soft is None

@@ -19,6 +19,7 @@ from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
 from segcli.models.api import Encoded
 from segcli.models.backbones.efficientnet_lite import MEAN
+from segcli.models.layers.memory import memory_errors
 from segcli.models.seem.focus import Geometry, Window, focus_window, geometry, network_input, whole
 from segcli.models.seem.maps import Click, clicks_of, outline_mask, prompt_box, prompt_maps
 from segcli.models.seem.nano import NanoEncoded, SeemNano
@@ -59,12 +60,14 @@ class NanoPredictor:
         }
     )
 
-    def __init__(self, model: SeemNano, name: str, revision: str, device: torch.device, side: int = 384) -> None:
+    def __init__(
+        self, model: SeemNano, name: str, revision: str, device: torch.device, sides: tuple[int, int] = (320, 320)
+    ) -> None:
         self.model = model.eval()
         self.name, self.revision = name, revision
         self.device = device
         self.dtype = next(model.parameters()).dtype
-        self.side = side
+        self.whole_side, self.focus_side = sides
 
     @property
     def reads(self) -> int:
@@ -83,7 +86,7 @@ class NanoPredictor:
     def decode(self, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
         """Answer asks about one photo. Raises DeviceError when the device has no memory left."""
         assert isinstance(encoded, EncodedPhoto)
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_errors(self.name):
             return [self._answer(encoded, ask) for ask in asks]
 
     def _answer(self, photo: EncodedPhoto, ask: Ask) -> Prediction:
@@ -118,9 +121,9 @@ class NanoPredictor:
         if window in photo.windows:
             photo.windows.move_to_end(window)
             return photo.windows[window]
-        place = geometry(window, self.side)
+        place = geometry(window, self.whole_side if window == whole(photo.size) else self.focus_side)
         pixels = network_input(photo.pixels, photo.size, place, MEAN)
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_errors(self.name):
             encoded = self.model.encode_features(self.model.encode_backbone(pixels.to(self.device, self.dtype)))
         photo.windows[window] = place, encoded
         if len(photo.windows) > _WINDOWS + 1:  # the whole photo came first and stays

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +12,13 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from segcli.core.ask import Ask, PromptKind
-from segcli.core.errors import CheckpointError, DeviceError
+from segcli.core.errors import CheckpointError
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
 from segcli.models.api import Encoded
 from segcli.models.layers.loading import load_strict
+from segcli.models.layers.memory import memory_errors
 from segcli.models.seem.config import SeemConfig, SpatialQueries
 from segcli.models.seem.decoder import DecoderImage
 from segcli.models.seem.keys import KEY_TABLES
@@ -100,7 +100,7 @@ class ReleasedPredictor:
     def decode(self, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
         """Answer asks about one photo. Raises DeviceError when the device has no memory left."""
         assert isinstance(encoded, EncodedPhoto)
-        with torch.inference_mode(), _memory(self.name):
+        with torch.inference_mode(), memory_errors(self.name):
             return [self._answer(encoded, ask) for ask in asks]
 
     def _encode(self, image: Image) -> EncodedPhoto:
@@ -109,7 +109,7 @@ class ReleasedPredictor:
         pixels = Pillow.fromarray(image.pixels).resize((inner[1], inner[0]), Pillow.Resampling.BICUBIC)
         size = InputSize(image.size, inner, self.model.padded_size(*inner))
         photo = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].to(self.device)
-        with torch.inference_mode(), _memory(self.name):
+        with torch.inference_mode(), memory_errors(self.name):
             return EncodedPhoto(self.model.encode(photo), size)
 
     def _answer(self, photo: EncodedPhoto, ask: Ask) -> Prediction:
@@ -152,11 +152,3 @@ def _soft(logits: Tensor) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
     small = F.interpolate(logits[None, None], size=fit, mode="bilinear", align_corners=False)[0, 0]
     soft: np.ndarray[tuple[int, int], np.dtype[np.float16]] = small.sigmoid().cpu().numpy().astype(np.float16)
     return soft
-
-
-@contextmanager
-def _memory(name: str) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise DeviceError(f"{name}: the device has no memory left; use a smaller member or --device cpu") from None
