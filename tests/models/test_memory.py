@@ -11,7 +11,7 @@ from segcli.models.layers.memory import memory_errors
 
 def test_out_of_memory_names_the_model_and_a_way_out() -> None:
     with (
-        pytest.raises(DeviceError, match="seem-nano: the device has no memory left; use .* --device cpu"),
+        pytest.raises(DeviceError, match=r"seem-nano: the device has no memory left; use .* --device cpu"),
         memory_errors("seem-nano"),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
