@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from segcli.cli.benching import (
+    Computing,
+    Items,
+    Output,
+    answers_of,
+    finish,
+    folder,
+    lines_of,
+    named,
+    print_episodes,
+    share,
+)
 from segcli.cli.groups import verb
 from segcli.cli.options import number
-from segcli.core.errors import RequirementError, UsageError
-
-if TYPE_CHECKING:
-    from segcli.bench.records import Measure
-    from segcli.models.api import Promptable
+from segcli.core.errors import UsageError
 
 app = typer.Typer(
     add_completion=False,
@@ -33,77 +39,6 @@ def bench() -> None:
 
     Numbers equal those of the official tools. Exit 7 when a --require or the --baseline is missed.
     """
-
-
-@dataclass(frozen=True)
-class Items:
-    """What is measured."""
-
-    layout: Annotated[
-        str, typer.Option("--layout", metavar="NAME", help="How the data lies on disk; auto looks at the names there.")
-    ] = "auto"
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Part of the data; the usual one if left out.")
-    ] = None
-    subset: Annotated[str | None, typer.Option("--subset", metavar="N", help="Only N items, drawn with --seed.")] = None
-    seed: Annotated[str, typer.Option("--seed", metavar="N", help="For --subset and drawn prompts.")] = "0"
-    workers: Annotated[str, typer.Option("--workers", metavar="N", help="Processes that score results.")] = "1"
-    journal: Annotated[
-        str | None, typer.Option("--journal", metavar="FILE", help="Finished items; the same command goes on from it.")
-    ] = None
-
-
-@dataclass(frozen=True)
-class Computing:
-    """Which checkpoint, and where it runs."""
-
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME|FILE", help="A checkpoint of `seg models list`.")
-    ] = None
-    device: Annotated[str, typer.Option("--device", metavar="auto|cuda[:N]|mps|cpu", help="Where it runs.")] = "auto"
-    dtype: Annotated[str, typer.Option("--dtype", metavar="auto|fp32|bf16|fp16", help="In which precision.")] = "auto"
-    threads: Annotated[str | None, typer.Option("--threads", metavar="N", help="CPU threads.")] = None
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False
-
-    def open(self, seed: str) -> Promptable:
-        """The model. Raises UsageError when none was named."""
-        if self.model is None:
-            raise UsageError("no model: type for example -m seem-nano")
-        threads = None if self.threads is None else number("--threads", self.threads, low=1)
-        from segcli.registry.load import open_model
-
-        return open_model(
-            self.model,
-            device=self.device,
-            dtype=self.dtype,
-            seed=number("--seed", seed, low=0),
-            threads=threads,
-            offline=self.offline,
-        )
-
-
-@dataclass(frozen=True)
-class Output:
-    """What becomes of the numbers."""
-
-    json: Annotated[bool, typer.Option("--json", help="The whole result as JSON on stdout, not the table.")] = False
-    csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="A row an item.")] = None
-    junit: Annotated[str | None, typer.Option("--junit", metavar="FILE", help="A test case a requirement.")] = None
-    report: Annotated[
-        str | None, typer.Option("--report", metavar="FILE", help="One HTML page with curves and cases.")
-    ] = None
-    require: Annotated[
-        list[str], typer.Option("--require", metavar="TEXT", help="Like 'NoC@90<=3.5'; exit 7 if missed. Repeatable.")
-    ] = field(default_factory=list)
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", metavar="FILE", help="An earlier --json; exit 7 if it was better.")
-    ] = None
-    tolerance: Annotated[
-        str,
-        typer.Option("--tolerance", metavar="X", help="How much better the baseline may be, in units of a metric."),
-    ] = "0"
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False
 
 
 Data = Annotated[str, typer.Option("--data", metavar="DIR", help="The folder of the data set.")]
@@ -146,13 +81,13 @@ def noc(
     if rule not in RULES:
         raise UsageError(f"--rule {rule}: there are {', '.join(RULES)}")
     limit = number("--clicks", clicks, low=1)
-    stop = None if stop_at is None else _share("--stop-at", stop_at)
-    thresholds = () if at is None else tuple(_share("--at", word) for word in at.split(","))
-    layout = photo_layout(_folder(data), items.layout)
-    photos = open_photos(Path(data), layout, items.split or "", _share("--min-area", min_area))
+    stop = None if stop_at is None else share("--stop-at", stop_at)
+    thresholds = () if at is None else tuple(share("--at", word) for word in at.split(","))
+    layout = photo_layout(folder(data), items.layout)
+    photos = open_photos(Path(data), layout, items.split or "", share("--min-area", min_area))
     model = computing.open(items.seed)
     measure = NocMeasure(tuple(photos), model, limit, stop, rule, thresholds)
-    _finish(measure, data, layout, items.split or "", items, output, model=model)
+    finish(measure, data, layout, items.split or "", items, output, model=model)
 
 
 @app.command()
@@ -185,14 +120,14 @@ def iou1(
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"--prompts {kind}: there are {', '.join(KINDS)}")
-    layout = photo_layout(_folder(data), items.layout)
-    photos = open_photos(Path(data), layout, items.split or "", _share("--min-area", min_area))
+    layout = photo_layout(folder(data), items.layout)
+    photos = open_photos(Path(data), layout, items.split or "", share("--min-area", min_area))
     model = computing.open(items.seed)
     refused = [k for k in kinds if {"stroke": "scribble"}.get(k, k) not in model.accepts]
     if refused:
         raise UsageError(f"{model.name} takes no {refused[0]}; leave it out of --prompts")
     measure = Iou1Measure(tuple(photos), model, kinds, number("--seed", items.seed, low=0), seem_box)
-    _finish(measure, data, layout, items.split or "", items, output, model=model)
+    finish(measure, data, layout, items.split or "", items, output, model=model)
 
 
 @app.command()
@@ -233,14 +168,14 @@ def vos(
 
     if (results is None) == (computing.model is None):
         raise UsageError("give either -m NAME or --results DIR")
-    folder = None if results is None else _folder(results)
-    videos, layout, split, used = open_videos(_folder(data), items.layout, items.split, rule, folder)
+    made = None if results is None else folder(results)
+    videos, layout, split, used = open_videos(folder(data), items.layout, items.split, rule, made)
     model = computing.open(items.seed) if results is None else None
     if model is not None and "mask" not in model.accepts:
         raise UsageError(f"{model.name} takes no rough masks, by which it could follow an object")
-    categories = seen_categories(Path(data)) if seen is None else tuple(_lines(seen))
+    categories = seen_categories(Path(data)) if seen is None else tuple(lines_of(seen))
     measure = VosMeasure(tuple(videos), used, decay_wrap, all_frames, categories, model)
-    _finish(measure, data, layout, split, items, output, results=results, model=model)
+    finish(measure, data, layout, split, items, output, results=results, model=model)
 
 
 @app.command()
@@ -265,7 +200,7 @@ def panoptic(
 
     folders = [None if p is None else Path(p) for p in (data_png, pred_png)]
     measure = open_panoptic(Path(data), Path(pred), *folders)
-    _finish(measure, data, _named(items, "coco-panoptic"), "", items, output, results=pred)
+    finish(measure, data, named(items, "coco-panoptic"), "", items, output, results=pred)
 
 
 @app.command()
@@ -285,11 +220,11 @@ def semantic(
     """
     from segcli.bench.openers import open_semantic
 
-    layout = _named(items, "folder")
+    layout = named(items, "folder")
     split = items.split or {"ade20k": "validation"}.get(layout, "val")
     count = None if classes is None else number("--classes", classes, low=1)
-    measure = open_semantic(_folder(data), layout, split, _folder(results), count)
-    _finish(measure, data, layout, "" if layout == "folder" else split, items, output, results=results)
+    measure = open_semantic(folder(data), layout, split, folder(results), count)
+    finish(measure, data, layout, "" if layout == "folder" else split, items, output, results=results)
 
 
 @app.command()
@@ -308,7 +243,7 @@ def instance(
     from segcli.bench.maps import InstanceMeasure
 
     measure = InstanceMeasure(Path(data), Path(pred), "bbox" if boxes else "segm")
-    _finish(measure, data, _named(items, "coco"), "", items, output, results=pred)
+    finish(measure, data, named(items, "coco"), "", items, output, results=pred)
 
 
 @app.command()
@@ -338,10 +273,10 @@ def refer(
 
     check_rule(rule)
     split = items.split or "val"
-    sentences = open_sentences(_folder(data), split, splits_by, generalised=False)
-    answers, model = _answers(results, computing, items, sentences, images)
+    sentences = open_sentences(folder(data), split, splits_by, generalised=False)
+    answers, model = answers_of(results, computing, items, sentences, images)
     measure = ReferMeasure(sentences, answers, rule)
-    _finish(measure, data, _named(items, Path(data).name), split, items, output, results=results, model=model)
+    finish(measure, data, named(items, Path(data).name), split, items, output, results=results, model=model)
 
 
 @app.command()
@@ -373,10 +308,10 @@ def grefer(
     side = number("--gres-size", gres_size, low=0)
     pixels = None if nt_pixels is None else number("--nt-pixels", nt_pixels, low=0)
     split = items.split or "val"
-    sentences = open_sentences(_folder(data), split, None, generalised=True)
-    answers, model = _answers(results, computing, items, sentences, images)
+    sentences = open_sentences(folder(data), split, None, generalised=True)
+    answers, model = answers_of(results, computing, items, sentences, images)
     measure = GreferMeasure(sentences, answers, side or None, pixels)
-    _finish(measure, data, _named(items, "grefcoco"), split, items, output, results=results, model=model)
+    finish(measure, data, named(items, "grefcoco"), split, items, output, results=results, model=model)
 
 
 @app.command()
@@ -400,7 +335,7 @@ def group(
         raise UsageError("give either --results FILE or --best-candidates")
     measure = open_groups(Path(data), items.split, None if results is None else Path(results))
     who = results if results is not None else "best candidates"
-    _finish(measure, data, _named(items, "maskgroups"), items.split or "", items, output, results=who)
+    finish(measure, data, named(items, "maskgroups"), items.split or "", items, output, results=who)
 
 
 @app.command()
@@ -426,138 +361,20 @@ def fewshot(
     wanted = number("--shots", shots, low=1)
     split = items.split or "test"
     found, classes = open_episodes(
-        _folder(data),
-        _named(items, "pascal-5i"),
+        folder(data),
+        named(items, "pascal-5i"),
         number("--fold", fold, low=0),
         wanted,
         number("--episodes", episodes, low=1),
         split=split,
     )
     if show:
-        _print_episodes(found)
+        print_episodes(found)
         return
     if (results is None) == (computing.model is None):
         raise UsageError("give either -m NAME or --results FILE")
     model = computing.open(items.seed) if results is None else None
     answers = None if results is None else read_answers(Path(results))
-    layout = _named(items, "pascal-5i")
+    layout = named(items, "pascal-5i")
     measure = FewShotMeasure(tuple(found), classes, layout, wanted, model, answers)
-    _finish(measure, data, layout, split, items, output, results=results, model=model)
-
-
-def _finish(
-    measure: Measure,
-    data: str,
-    layout: str,
-    split: str,
-    items: Items,
-    output: Output,
-    *,
-    results: str | None = None,
-    model: Promptable | None = None,
-) -> None:
-    """Measure, print, write, and raise RequirementError for what is missed."""
-    from segcli.bench.checks import parse
-    from segcli.bench.deliver import Wanted, as_json, deliver
-    from segcli.bench.records import Origin
-    from segcli.bench.run import run
-
-    csv, junit, report, baseline = (
-        None if p is None else Path(p) for p in (output.csv, output.junit, output.report, output.baseline)
-    )
-    requirements = tuple(parse(text) for text in output.require)
-    wanted = Wanted(csv, junit, report, requirements, baseline, _decimal("--tolerance", output.tolerance))
-    workers = number("--workers", items.workers, low=1)
-    if model is not None and workers > 1:
-        raise UsageError("--workers is for scoring results; a model runs in one process (see --threads)")
-    seed = number("--seed", items.seed, low=0)
-    subset = None if items.subset is None else number("--subset", items.subset, low=1)
-    records = run(
-        measure,
-        workers=workers,
-        journal=None if items.journal is None else Path(items.journal),
-        identity=f"{data} {layout} {split} {results} {model and model.revision}",
-        subset=subset,
-        seed=seed,
-        tell=None if output.quiet or not sys.stderr.isatty() else _progress,
-    )
-    name, revision = (None, None) if model is None else (model.name, model.revision)
-    origin = Origin(data, layout, split, name, revision, results, seed, subset)
-    done = deliver(measure, origin, records, wanted)
-    sys.stdout.write(as_json(done.document) if output.json else done.text)
-    sys.stdout.flush()
-    if done.missed:
-        words = "; ".join(f"{c.name} ({c.detail})" for c in done.missed)
-        raise RequirementError(f"{len(done.missed)} of {len(done.checks)} requirements missed: {words}")
-
-
-def _answers(
-    results: str | None, computing: Computing, items: Items, sentences: Any, images: str | None
-) -> tuple[Any, Promptable | None]:
-    """Answers from a file or from a model, and the model."""
-    if (results is None) == (computing.model is None):
-        raise UsageError("give either -m NAME or --results FILE")
-    if results is not None:
-        from segcli.bench.sentences import read_answers
-
-        return read_answers(Path(results)), None
-    if images is None:
-        raise UsageError("a model needs the photos: add --images DIR (COCO's train2014)")
-    from segcli.bench.asking import TextAnswers
-
-    model = computing.open(items.seed)
-    if "text" not in model.accepts:
-        raise UsageError(f"{model.name} takes no words; choose a model that does (see `seg models list`)")
-    return TextAnswers(model, sentences, Path(images)), model
-
-
-def _print_episodes(episodes: Any) -> None:
-    import json
-
-    for e in episodes:
-        supports = [{"image": str(s.image), "mask": str(s.mask)} for s in e.supports]
-        print(json.dumps({"id": e.name, "class": e.cls, "query": str(e.query.image), "supports": supports}))
-
-
-def _progress(done: int, total: int) -> None:
-    end = "\n" if done == total else ""
-    print(f"\r{done} of {total}", end=end, file=sys.stderr, flush=True)
-
-
-def _named(items: Items, default: str) -> str:
-    return default if items.layout == "auto" else items.layout
-
-
-def _folder(text: str) -> Path:
-    from segcli.core.errors import StorageError
-
-    path = Path(text)
-    if not path.is_dir():
-        raise StorageError(f"{path}: no such folder")
-    return path
-
-
-def _lines(text: str) -> list[str]:
-    from segcli.core.errors import StorageError
-
-    try:
-        return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise StorageError(f"{text}: can't be read ({error.strerror})") from None
-
-
-def _share(option: str, text: str) -> float:
-    value = _decimal(option, text)
-    if value > 1:
-        raise UsageError(f"{option} {text}: must be from 0 to 1; type for example {option} 0.9")
-    return value
-
-
-def _decimal(option: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise UsageError(f"{option} {text}: is not a number from 0 on; type for example {option} 0.5")
-    return value
+    finish(measure, data, layout, split, items, output, results=results, model=model)
