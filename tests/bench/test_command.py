@@ -71,6 +71,16 @@ def test_two_runs_print_the_same_and_an_interrupted_one_resumes_to_it(seg, photo
     assert len(discs.asked) == 2 * 3  # two photos were left
 
 
+def test_each_photo_is_read_once_and_ahead_of_its_turn(seg, photos, monkeypatch):
+    from segcli.bench.photos import AskedPhoto
+
+    loaded = []
+    load = AskedPhoto.load
+    monkeypatch.setattr(AskedPhoto, "load", lambda self: (loaded.append(self.name), load(self))[1])
+    result(seg("noc", "--data", photos, "-m", "discs", "--clicks", 2, "--json"))
+    assert sorted(loaded) == ["a", "b", "c"]
+
+
 def test_seems_rule_and_its_thresholds(seg, photos):
     found = result(seg("noc", "--data", photos, "-m", "discs", "--clicks", 3, "--rule", "seem", "--json"))
     assert "NoC@50" in found["metrics"]

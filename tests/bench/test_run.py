@@ -209,3 +209,26 @@ def test_curves_with_gaps_and_many_lines_are_drawn():
     drawn = chart(lines, "x")
     assert drawn.count("<polyline") == 12
     assert "12 lowest of 20" in drawn
+
+
+@dataclass
+class Ahead(Lengths):
+    """Reads ahead; notes what was read."""
+
+    read: list = field(default_factory=list)
+
+    def ahead(self, item):
+        self.read.append(item)
+        if item == self.fail:
+            raise ItemError("said when it is measured")
+
+
+def test_items_are_read_ahead_in_order_and_failures_are_said_once():
+    names = ("a", "bb", "ccc", "dddd")
+    measure = Ahead(names)
+    assert run(measure) == run(Lengths(names))
+    assert measure.read == ["bb", "ccc", "dddd"]
+    broken = Ahead(names, fail="ccc")
+    with pytest.raises(ItemError, match="ccc: broken"):
+        run(broken)
+    assert broken.measured == ["a", "bb"]

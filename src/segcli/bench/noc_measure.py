@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segcli.bench.clicking import ClickRun, ClickSample, click_loop, opener_of
 from segcli.bench.draw import side_by_side
 from segcli.bench.noc import summary
-from segcli.bench.photos import AskedPhoto
+from segcli.bench.photos import AskedPhoto, Loaded
 from segcli.bench.prompts import prompt
 from segcli.bench.records import Record, Summary, digest_arrays
 from segcli.bench.rules import RULES, THRESHOLDS
@@ -51,6 +51,14 @@ class NocMeasure:
     def _by_name(self) -> dict[str, AskedPhoto]:
         return {p.name: p for p in self.photos}
 
+    @cached_property
+    def _read(self) -> dict[str, Loaded]:
+        return {}
+
+    def ahead(self, item: str) -> None:
+        """Read a photo while the one before is measured."""
+        self._read[item] = self._by_name[item].load()
+
     def items(self) -> Sequence[str]:
         """Names of the photos."""
         return [p.name for p in self.photos]
@@ -58,7 +66,7 @@ class NocMeasure:
     def measure(self, item: str) -> Record:
         """Click at all objects of one photo."""
         started = time.perf_counter()
-        image, targets = self._by_name[item].load()
+        image, targets = self._read.pop(item) if item in self._read else self._by_name[item].load()
         loaded = time.perf_counter()
         answer = opener_of(self.model)(image) if targets else None
         encoded = time.perf_counter()
@@ -135,6 +143,14 @@ class Iou1Measure:
     def _by_name(self) -> dict[str, AskedPhoto]:
         return {p.name: p for p in self.photos}
 
+    @cached_property
+    def _read(self) -> dict[str, Loaded]:
+        return {}
+
+    def ahead(self, item: str) -> None:
+        """Read a photo while the one before is measured."""
+        self._read[item] = self._by_name[item].load()
+
     def items(self) -> Sequence[str]:
         """Names of the photos."""
         return [p.name for p in self.photos]
@@ -142,7 +158,7 @@ class Iou1Measure:
     def measure(self, item: str) -> Record:
         """Ask once for every object and kind of prompt."""
         started = time.perf_counter()
-        image, targets = self._by_name[item].load()
+        image, targets = self._read.pop(item) if item in self._read else self._by_name[item].load()
         objects: list[dict[str, Any]] = []
         worst: dict[str, Any] = {}
         encoded = self.model.encode([image])[0] if targets else None

@@ -19,6 +19,9 @@ LAYOUTS = ("folder", *PUBLISHED)
 SPLITS = {"coco": "val2017", "openimages": "validation"}
 
 
+Loaded = tuple[Image, list[tuple[str, NDArray[np.int8]]]]
+
+
 @dataclass(frozen=True)
 class AskedPhoto:
     """One photo; `load` reads it and the truths int8 [H, W] (1 object, -1 not counted, else 0) of its objects."""
@@ -27,7 +30,7 @@ class AskedPhoto:
     source: Photo | TargetPhoto
     min_area: float
 
-    def load(self) -> tuple[Image, list[tuple[str, NDArray[np.int8]]]]:
+    def load(self) -> Loaded:
         """The photo and its targets by name. Raises ItemError when mask and photo differ in size."""
         if isinstance(self.source, TargetPhoto):
             targets = self.source.targets()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,15 @@ class Measure(Protocol):
 
     def picture(self, record: Record) -> NDArray[np.uint8] | None:
         """What the item looks like, uint8 [H, W, 3] with truth and answer drawn in, or None."""
+        ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A measure that can read an item before it is measured, in another thread."""
+
+    def ahead(self, item: str) -> None:
+        """Read the item and keep it until `measure`. What goes wrong here goes wrong again there."""
         ...
 
 

@@ -6,14 +6,14 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from segcli.bench.records import Measure, Record, digest_json
+from segcli.bench.records import Measure, ReadsAhead, Record, digest_json
 from segcli.core.errors import StorageError, UsageError
 
 Tell = Callable[[int, int], None]
@@ -62,7 +62,7 @@ def _chosen(items: Sequence[str], subset: int | None, seed: int) -> list[str]:
 
 def _measured(measure: Measure, names: Sequence[str], workers: int) -> Iterator[Record]:
     if workers == 1 or len(names) < 2:
-        yield from map(measure.measure, names)
+        yield from _one_by_one(measure, names)
         return
     # A window of tasks: results are taken in order, and no more than a few wait at a time.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
@@ -76,6 +76,20 @@ def _measured(measure: Measure, names: Sequence[str], workers: int) -> Iterator[
                 yield waiting.pop(0).result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_by_one(measure: Measure, names: Sequence[str]) -> Iterator[Record]:
+    """In this process; a measure that can read ahead does so in a thread while the item before is measured."""
+    if not isinstance(measure, ReadsAhead):
+        yield from map(measure.measure, names)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        ready: Future[None] | None = None
+        for name, following in zip(names, [*names[1:], None], strict=True):
+            if ready is not None:
+                wait([ready])  # what went wrong there is said when the item is measured
+            ready = None if following is None else pool.submit(measure.ahead, following)
+            yield measure.measure(name)
 
 
 def _one_thread() -> None:
