@@ -86,6 +86,9 @@ def test_a_plan_trains_to_a_checkpoint_that_answers_clicks(data: Path, tmp_path:
     model = build(
         config, tensors, keys="seg", name="new", revision="0", device=torch.device("cpu"), dtype=torch.float32, seed=0
     )
+    clicks = torch.load(out / "clicks" / "state.pt", weights_only=True)["average"]
+    kept = "click_path.stem4.weight"
+    assert torch.equal(tensors[kept], clicks[kept].half().float())  # the detail leg left it alone
     (encoded,) = model.encode([Image(np.zeros((40, 50, 3), np.uint8), (40, 50))])
     assert model.decode(encoded, [Ask(points=(Point(5, 5),))])[0].size == (40, 50)
 

@@ -48,6 +48,7 @@ def read_plan(path: Path) -> TrainingPlan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML: {error}") from error
     _only(table, {"seed", "model", "legs"}, str(path))
+    model = _fill(NanoConfig, table.get("model", {}), str(path))
     legs = []
     for number, row in enumerate(table.get("legs", []), start=1):
         where = f"{path}: leg {number}"
@@ -66,7 +67,7 @@ def read_plan(path: Path) -> TrainingPlan:
         )
     if not legs:
         raise UsageError(f"{path}: has no [[legs]]; a plan needs one at least")
-    return TrainingPlan(_fill(NanoConfig, table.get("model", {}), str(path)), tuple(legs), int(table.get("seed", 0)))
+    return TrainingPlan(model, tuple(legs), int(table.get("seed", 0)))
 
 
 def _fill(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:

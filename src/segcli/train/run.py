@@ -48,7 +48,8 @@ def run_plan(
     say(f"{len(training)} photos to train on, {len(kept)} kept back to validate")
     state = load_file(start) if start is not None else {}
     for leg in plan.legs:
-        state = _run_leg(plan, leg, training, kept, out, backbone, state, device, say)
+        # A leg saves what it trained; what it left alone comes from before.
+        state = state | _run_leg(plan, leg, training, kept, out, backbone, state, device, say)
     model = _build(plan, plan.legs[-1], backbone, state)
     return export(model, out / "seem-nano.safetensors", shared=backbone.name)
 

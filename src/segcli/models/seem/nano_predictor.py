@@ -23,11 +23,13 @@ from segcli.models.layers.memory import memory_errors
 from segcli.models.seem.focus import Geometry, Window, focus_window, geometry, network_input, whole
 from segcli.models.seem.maps import Click, clicks_of, outline_mask, prompt_box, prompt_maps
 from segcli.models.seem.nano import NanoEncoded, SeemNano
+from segcli.models.seem.tidy import tidy
 
 _KEPT_PIXELS = 1024  # longest side of the photo that is kept for second looks
 _WINDOWS = 4  # encoded windows kept for one photo, besides the whole
 _SOFT_SIDE = 1024  # longest side of the probabilities that are handed out
 _THRESHOLD = 0.5
+_CELL = 2  # input pixels for one cell of an answer
 _BOX_SLACK = 0.05  # of the box's side: an answer may leave a box prompt by so much
 
 
@@ -61,7 +63,7 @@ class NanoPredictor:
     )
 
     def __init__(
-        self, model: SeemNano, name: str, revision: str, device: torch.device, sides: tuple[int, int] = (320, 320)
+        self, model: SeemNano, name: str, revision: str, device: torch.device, sides: tuple[int, int] = (256, 320)
     ) -> None:
         self.model = model.eval()
         self.name, self.revision = name, revision
@@ -113,8 +115,13 @@ class NanoPredictor:
         prompts = prompt_maps(ask, clicks, outline, photo.size, place, self.device)
         only = torch.zeros(1, dtype=torch.long, device=self.device)
         answer = self.model.answer(encoded, prompts, only, alternatives=ask.multimask)
-        height, width = (-(-v // 2) for v in place.used)
-        return answer.final[0, :, :height, :width].float().cpu()
+        height, width = (-(-v // _CELL) for v in place.used)
+        planes = answer.final[0, :, :height, :width].float().cpu()
+        marks = []
+        for x, y, sign in clicks:
+            column, row = place.to_input(x, y)
+            marks.append((column / _CELL - 0.25, row / _CELL - 0.25, sign))
+        return torch.stack([tidy(plane, marks) for plane in planes])
 
     def _look(self, photo: EncodedPhoto, window: Window) -> tuple[Geometry, NanoEncoded]:
         """The window's features, encoded now or kept from before."""
