@@ -181,22 +181,32 @@ def large(base: Path, given: argparse.Namespace) -> None:
 
 
 def clicks(base: Path, given: argparse.Namespace) -> None:
-    """The time of a further click over that of the first one, over a session's pipe."""
-    paths = draw(base / "clicks", 12, (640, 480))
+    """The time of a further click on an object over that of the first one, over a session's pipe.
+
+    A session as an editor's: every ask carries all clicks so far and refines the last answer (examples/session.py).
+    """
+    examples = Path(__file__).parents[1] / "examples"
+    asks = [json.loads(line) for line in (examples / "prompts.jsonl").read_text().splitlines()]
     command = seg("point", "--prompts", "-", "-m", given.model, "--threads", str(given.threads), "-q")
     first, further = [], []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        for path in paths:
-            for number in range(6):
-                line = {"image": str(path), "at": [[f"{30 + 8 * number}%", "50%"]], "id": number}
-                begun = time.perf_counter()
-                process.stdin.write(json.dumps(line).encode() + b"\n")
-                process.stdin.flush()
-                answer = json.loads(process.stdout.readline())
-                (further if number else first).append(time.perf_counter() - begun)
-                assert "masks" in answer, answer
+        for turn in range(4):
+            for number, ask in enumerate(asks):
+                # a copy each turn, so that its encoding is not there already
+                path = base / f"{turn}-{Path(ask['image']).name}"
+                shutil.copy(examples.parent / ask["image"], path)
+                x, y = (float(word.rstrip("%")) for word in ask["at"][0])
+                points = [[f"{x + dx}%", f"{y + dy}%"] for dx, dy in ((0, 0), (2, 1), (-2, -1), (1, -2), (-1, 2))]
+                for count in range(1, len(points) + 1):
+                    line = {"image": str(path), "id": number, "at": points[:count], "refine": count > 1}
+                    begun = time.perf_counter()
+                    process.stdin.write(json.dumps(line).encode() + b"\n")
+                    process.stdin.flush()
+                    answer = json.loads(process.stdout.readline())
+                    (further if count > 1 else first).append(time.perf_counter() - begun)
+                    assert "masks" in answer, answer
         process.stdin.close()
     first = first[1:]  # the very first one waited for the model to be loaded
     a, b = statistics.median(first), statistics.median(further)

@@ -42,8 +42,8 @@ def whole(size: tuple[int, int]) -> Window:
     return Window(0, 0, size[1], size[0])
 
 
-def focus_window(mask_box: tuple[float, float, float, float], size: tuple[int, int]) -> Window | None:
-    """The window around x0, y0, x1, y1 (an answer together with its prompts), or None when it is not worth a look.
+def focus_window(mask_box: tuple[float, float, float, float], size: tuple[int, int]) -> Window:
+    """The window around x0, y0, x1, y1 (an answer together with its prompts): the whole photo when that is most of it.
 
     size: (H, W) of the photo.
     """
@@ -58,7 +58,7 @@ def focus_window(mask_box: tuple[float, float, float, float], size: tuple[int, i
     bottom = int(np.ceil(min(_GRID, np.ceil((y1 + margin) / step_y)) * step_y))
     window = Window(left, top, min(right, width), min(bottom, height))
     if max(window.size) >= _WORTH * max(size):
-        return None
+        return whole(size)
     return window
 
 

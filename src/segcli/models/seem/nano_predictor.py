@@ -26,7 +26,7 @@ from segcli.models.seem.nano import NanoEncoded, SeemNano
 from segcli.models.seem.tidy import tidy
 
 _KEPT_PIXELS = 1024  # longest side of the photo that is kept for second looks
-_WINDOWS = 4  # encoded windows kept for one photo, besides the whole
+_LOOKS = 5  # encoded looks kept for one photo
 _SOFT_SIDE = 1024  # longest side of the probabilities that are handed out
 _THRESHOLD = 0.5
 _CELL = 2  # input pixels for one cell of an answer
@@ -35,16 +35,16 @@ _BOX_SLACK = 0.05  # of the box's side: an answer may leave a box prompt by so m
 
 @dataclass
 class EncodedPhoto:
-    """A photo and its encoded windows, latest last."""
+    """A photo and its encoded looks (window and input size), latest last."""
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
-    windows: OrderedDict[Window, tuple[Geometry, NanoEncoded]] = field(default_factory=OrderedDict)
+    looks: OrderedDict[tuple[Window, int], tuple[Geometry, NanoEncoded]] = field(default_factory=OrderedDict)
 
     @property
     def nbytes(self) -> int:
         """Bytes held by pixels and feature maps."""
-        return self.pixels.nbytes + sum(encoded.nbytes for _, encoded in self.windows.values())
+        return self.pixels.nbytes + sum(encoded.nbytes for _, encoded in self.looks.values())
 
 
 class NanoPredictor:
@@ -81,7 +81,7 @@ class NanoPredictor:
         encoded: list[Encoded] = []
         for image in images:
             photo = EncodedPhoto(_shrunk(image.pixels), image.size)
-            self._look(photo, whole(image.size))
+            self._look(photo, whole(image.size), self.whole_side)
             encoded.append(photo)
         return encoded
 
@@ -95,23 +95,21 @@ class NanoPredictor:
         clicks = clicks_of(ask, photo.size)
         outline = outline_mask(ask, photo.size)
         box = prompt_box(ask, clicks, outline, photo.size)
-        window = whole(photo.size)
-        logits: Tensor | None = None
         if box is None:  # nothing says how large the object is, so the first look must
-            logits = self._logits(photo, window, ask, clicks, outline)
+            logits = self._logits(photo, whole(photo.size), self.whole_side, ask, clicks, outline)
             outline = logits[0].sigmoid()
             box = prompt_box(ask, clicks, outline, photo.size)
-        focus = focus_window(box, photo.size) if box is not None else None
-        if focus is not None or logits is None:
-            window = focus or window
-            logits = self._logits(photo, window, ask, clicks, outline)
+            if box is None:
+                return Prediction(photo.size)
+        window = focus_window(box, photo.size)
+        logits = self._logits(photo, window, self.focus_side, ask, clicks, outline)
         return self._prediction(logits, window, ask, photo.size)
 
     def _logits(
-        self, photo: EncodedPhoto, window: Window, ask: Ask, clicks: list[Click], outline: Tensor | None
+        self, photo: EncodedPhoto, window: Window, side: int, ask: Ask, clicks: list[Click], outline: Tensor | None
     ) -> Tensor:
         """Mask logits [K, h, w] of the window's used part at stride 2; K is 1, or more with `multimask`."""
-        place, encoded = self._look(photo, window)
+        place, encoded = self._look(photo, window, side)
         prompts = prompt_maps(ask, clicks, outline, photo.size, place, self.device)
         only = torch.zeros(1, dtype=torch.long, device=self.device)
         answer = self.model.answer(encoded, prompts, only, alternatives=ask.multimask)
@@ -123,18 +121,20 @@ class NanoPredictor:
             marks.append((column / _CELL - 0.25, row / _CELL - 0.25, sign))
         return torch.stack([tidy(plane, marks) for plane in planes])
 
-    def _look(self, photo: EncodedPhoto, window: Window) -> tuple[Geometry, NanoEncoded]:
-        """The window's features, encoded now or kept from before."""
-        if window in photo.windows:
-            photo.windows.move_to_end(window)
-            return photo.windows[window]
-        place = geometry(window, self.whole_side if window == whole(photo.size) else self.focus_side)
+    def _look(self, photo: EncodedPhoto, window: Window, side: int) -> tuple[Geometry, NanoEncoded]:
+        """The window's features at an input size, encoded now or kept from before."""
+        look = (window, side)
+        if look in photo.looks:
+            photo.looks.move_to_end(look)
+            return photo.looks[look]
+        place = geometry(window, side)
         pixels = network_input(photo.pixels, photo.size, place, MEAN)
         with torch.inference_mode(), memory_errors(self.name):
-            encoded = self.model.encode_features(self.model.encode_backbone(pixels.to(self.device, self.dtype)))
-        photo.windows[window] = place, encoded
-        if len(photo.windows) > _WINDOWS + 1:  # the whole photo came first and stays
-            del photo.windows[list(photo.windows)[1]]
+            maps = self.model.encode_backbone(pixels.to(self.device, self.dtype))
+            encoded = self.model.encode_features(maps)
+        photo.looks[look] = place, encoded
+        if len(photo.looks) > _LOOKS:
+            photo.looks.popitem(last=False)
         return place, encoded
 
     def _prediction(self, logits: Tensor, window: Window, ask: Ask, size: tuple[int, int]) -> Prediction:
