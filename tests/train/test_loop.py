@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,3 +110,41 @@ def test_a_step_whose_gradient_is_not_finite_is_left_out(tmp_path: Path) -> None
     network = model()
     train(network, batches, broken, CONFIG, tmp_path)
     assert torch.equal(network.weight, model().weight)
+
+
+TOGETHER = """
+import os, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[2])
+from test_loop import CONFIG, batches, loss, model
+from segcli.train.loop import train
+
+rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+def share(seed):
+    for x, y in batches(11):  # every process draws the same and takes its part
+        yield x[rank::processes], y[rank::processes]
+
+train(model(), share, loss, CONFIG, Path(sys.argv[1]))
+"""
+
+
+def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path: Path) -> None:
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    here = str(Path(__file__).parent)
+    command = [sys.executable, str(script), str(tmp_path / "one"), here]
+    subprocess.run(command, check=True, timeout=200, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    pair = []
+    for rank in "01":
+        place = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        pair.append(subprocess.Popen([*command[:2], str(tmp_path / "two"), here], env={**os.environ, **place}))
+    assert [process.wait(timeout=200) for process in pair] == [0, 0]
+    one = averaged(model(), tmp_path / "one" / "state.pt")
+    two = averaged(model(), tmp_path / "two" / "state.pt")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=1e-5, rtol=1e-5)

@@ -1,7 +1,8 @@
 """One training loop for every system: resume, accumulation, autocast, averaged weights, a log of JSON lines.
 
 A recipe supplies a model, batches and a function from a batch to a loss; the loop supplies everything else. Under
-`torchrun` it wraps the model in DistributedDataParallel; alone it needs no process group.
+`torchrun` every process draws batches of its own and the gradients are averaged; alone it needs no process group.
+(DistributedDataParallel would have to see every forward pass; a recipe that answers several rounds makes many.)
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def train(
     device = torch.device(device)
     out.mkdir(parents=True, exist_ok=True)
     rank = int(os.environ.get("RANK", "0"))
-    wrapped = _distribute(model.to(device), device)
+    model = model.to(device)
+    processes = _join(device)
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(_groups(trainable, config.weight_decay), lr=config.lr)
     average = {n: p.detach().clone() for n, p in trainable}
@@ -93,12 +95,14 @@ def train(
         for _ in range(config.accumulate):
             batch = next(stream)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.autocast):
-                losses = loss_of(wrapped, batch)
+                losses = loss_of(model, batch)
             total = torch.stack(list(losses.values())).sum() / config.accumulate
             total.backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 running[name] = running.get(name, 0.0) + float(value.detach())
             seen += 1
+        if processes > 1:
+            _average_gradients([p for _, p in trainable], processes)
         norm = nn.utils.clip_grad_norm_([p for _, p in trainable], config.clip)
         if torch.isfinite(norm):
             optimiser.step()
@@ -133,12 +137,21 @@ def averaged(model: nn.Module, state: Path) -> dict[str, Tensor]:
     return {**saved["model"], **saved["average"]}
 
 
-def _distribute(model: nn.Module, device: torch.device) -> nn.Module:
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return model
-    if not torch.distributed.is_initialized():
+def _join(device: torch.device) -> int:
+    """Join torchrun's process group, if there is one; returns how many processes train together."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+    return processes
+
+
+def _average_gradients(parameters: list[nn.Parameter], processes: int) -> None:
+    """Mean of each gradient over all processes; one that a process did not need counts as zero there."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        torch.distributed.all_reduce(parameter.grad)
+        parameter.grad /= processes
 
 
 def _groups(parameters: list[tuple[str, nn.Parameter]], decay: float) -> list[dict[str, Any]]:

@@ -146,17 +146,16 @@ class Users:
 
 def loss_of(recipe: SeemRecipe, rng: np.random.Generator, model: nn.Module, batch: ObjectBatch) -> dict[str, Tensor]:
     """Simulate users for some rounds without gradient, then the losses of the last round."""
-    inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-    assert isinstance(inner, SeemNano)
-    batch = batch.to(next(inner.parameters()).device)
+    assert isinstance(model, SeemNano)
+    batch = batch.to(next(model.parameters()).device)
     with torch.no_grad():
-        backbone = inner.encode_backbone(batch.images)
-    encoded = inner.encode_features(backbone)
+        backbone = model.encode_backbone(batch.images)
+    encoded = model.encode_features(backbone)
     users = Users(batch, recipe, rng)
     for _ in range(int(rng.integers(0, recipe.rounds))):
         with torch.no_grad():
-            users.answer(inner.answer(encoded, users.prompts(), batch.image_of, detail=False).final)
-    answer = inner.answer(encoded, users.prompts(), batch.image_of, detail=recipe.detail)
+            users.answer(model.answer(encoded, users.prompts(), batch.image_of, detail=False).final)
+    answer = model.answer(encoded, users.prompts(), batch.image_of, detail=recipe.detail)
     truth, valid = batch.truth[:, None], batch.valid[batch.image_of][:, None].float()
     coarse, coarse_valid = F.avg_pool2d(truth, 2), (F.avg_pool2d(valid, 2) > 0.99).float()
     if recipe.detail:
