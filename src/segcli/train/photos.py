@@ -1,72 +1,53 @@
-"""Training photos from folders: `images/` + `masks/` with an optional `objects.jsonl`, decoded once into memory."""
+"""Training photos: folders of `images/` + `masks/` with an optional `objects.jsonl`, decoded once into memory."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
 
-from segcli.core.errors import StorageError
+from segcli.datasets import folders
+from segcli.datasets.folders import FolderObject, Photo
 from segcli.train.views import IGNORE, TrainingPhoto
 
 _THING, _UNKNOWN, _STUFF = 1.0, 0.4, 0.15  # how often a click target is a thing, an unnamed region, a stuff region
 _DONOR_AREA = 0.02  # an object is worth pasting from 2 % of its photo on
+_LEAST_PIXELS = 32
 
 
-def load_photos(folders: Iterable[Path], max_side: int = 384) -> list[TrainingPhoto]:
-    """All photos of folders that hold `images/` and `masks/` (palette PNG: object ids, 255 ignored).
+def load_photos(roots: Iterable[Path], max_side: int = 384) -> list[TrainingPhoto]:
+    """All photos below folders that hold `images/` and `masks/` (object ids, 255 ignored), or folders of such folders.
 
     With an `objects.jsonl` things are drawn more often than stuff; without one every id counts the same.
-    Raises StorageError when a folder holds no pair.
+    Raises StorageError for a folder without photos or a broken list, ItemError for a photo without a mask.
     """
-    pairs: list[tuple[Path, Path, dict[int, float]]] = []
-    for folder in folders:
-        found = list(_pairs(folder))
-        if not found:
-            raise StorageError(f"{folder}: no images/ with masks/ of the same names; give a folder that holds both")
-        pairs += found
+    listed = [photo for root in roots for source in folders.sources(root) for photo in folders.photos(source)]
     with ThreadPoolExecutor(4) as pool:
-        return [p for p in pool.map(lambda pair: _read(pair[0], pair[1], pair[2], max_side), pairs) if p.weights]
+        return [read for read in pool.map(partial(_read, max_side=max_side), listed) if read.weights]
 
 
-def _pairs(folder: Path) -> Iterable[tuple[Path, Path, dict[int, float]]]:
-    listing = folder / "objects.jsonl"
-    if listing.exists():
-        for line in listing.read_text().splitlines():
-            row = json.loads(line)
-            if "image" in row:
-                weights = {int(o["id"]): _weight(o) for o in row["objects"]}
-                yield folder / row["image"], folder / row["mask"], weights
-        return
-    for image in sorted((folder / "images").glob("*")):
-        mask = folder / "masks" / f"{image.stem}.png"
-        if mask.exists():
-            yield image, mask, {}
-
-
-def _weight(row: dict[str, Any]) -> float:
-    if row.get("thing") is None:
+def _weight(labelled: FolderObject, listed: bool) -> float:
+    if not listed:
+        return _THING
+    if labelled.thing is None:
         return _UNKNOWN
-    return _THING if row["thing"] else _STUFF
+    return _THING if labelled.thing else _STUFF
 
 
-def _read(image: Path, mask: Path, weights: dict[int, float], max_side: int) -> TrainingPhoto:
-    photo = Pillow.open(image).convert("RGB")
-    labels: Pillow.Image = Pillow.open(mask)
-    scale = min(1.0, max_side / max(photo.size))
+def _read(photo: Photo, max_side: int) -> TrainingPhoto:
+    pixels, ids = photo.pixels(), photo.ids()
+    scale = max_side / max(ids.shape)
     if scale < 1:
-        size = (round(photo.width * scale), round(photo.height * scale))
-        photo = photo.resize(size, Pillow.Resampling.BILINEAR)
-        labels = labels.resize(size, Pillow.Resampling.NEAREST)
-    ids = np.asarray(labels)
+        size = (round(ids.shape[1] * scale), round(ids.shape[0] * scale))
+        pixels = np.asarray(Pillow.fromarray(pixels).resize(size, Pillow.Resampling.BILINEAR))
+        ids = np.asarray(Pillow.fromarray(ids).resize(size, Pillow.Resampling.NEAREST))
     area = np.bincount(ids.ravel(), minlength=256)
-    present = weights or {int(i): _THING for i in np.flatnonzero(area) if i not in (0, IGNORE)}
-    kept = {i: w for i, w in present.items() if 0 < i < IGNORE and area[i] >= 32}
+    weights = {o.id: _weight(o, photo.objects is not None) for o in photo.labelled(ids)}
+    kept = {i: w for i, w in weights.items() if 0 < i < IGNORE and area[i] >= _LEAST_PIXELS}
     border = {int(i) for edge in (ids[0], ids[-1], ids[:, 0], ids[:, -1]) for i in np.unique(edge)}
     donors = tuple(i for i, w in kept.items() if w == _THING and i not in border and area[i] >= _DONOR_AREA * ids.size)
-    return TrainingPhoto(np.asarray(photo), ids, kept, donors)
+    return TrainingPhoto(pixels, ids, kept, donors)
