@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Literal
 
 from segcli.core.rle import Rle
 
+Answer = Literal["all", "text", "visual"]
+Kind = Literal["panoptic", "semantic", "instance"]
+
 
 class PromptKind(StrEnum):
-    """What a model may accept; `accepts` in weights.toml uses these words."""
+    """What a model may accept; `accepts` in weights.toml uses these words.
+
+    EXAMPLES (photos with masks, learnt before any ask) and VIDEO (a mask carried from frame to frame) are no part of an
+    `Ask`: the models that accept them are `segcli.models.api.Learning` and `Tracking`.
+    """
 
     POINT = "point"
     BOX = "box"
@@ -20,6 +28,8 @@ class PromptKind(StrEnum):
     TEXT = "text"
     REFERENCE = "reference"
     CLASSES = "classes"
+    EXAMPLES = "examples"
+    VIDEO = "video"
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,9 @@ class Ask:
     Coordinates are pixels of the upright photo at full size. Frozen and hashable, so that answers can be cached.
     `mask` is a rough mask used as a prompt; `previous` is the last round's answer, used as memory.
     `multimask` asks for the alternatives of an ambiguous prompt. `id` names the ask in outputs.
+    `every` asks for all instances that the words mean and not for the best one, `threshold` from which score on.
+    `answer` says which queries answer when words and places meet: SEEM's output_query (its Table 5).
+    `classes` with `kind` asks for the whole photo at once; without, for a label of each mask out of them.
     """
 
     points: tuple[Point, ...] = ()
@@ -86,6 +99,10 @@ class Ask:
     references: tuple[Reference, ...] = ()
     classes: tuple[str, ...] = ()
     multimask: bool = False
+    every: bool = False
+    threshold: float | None = None
+    answer: Answer = "all"
+    kind: Kind | None = None
     id: str | None = field(default=None, compare=False)
 
     @property

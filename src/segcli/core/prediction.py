@@ -20,6 +20,7 @@ class Prediction:
     labels:  N class names or None; `label_scores` N numbers or None beside them.
     ids:     N positive integers that indexed formats write (1..N unless said otherwise).
     phrases: N texts that were asked for, or None.
+    things:  N times whether the mask's class is a thing (countable) or stuff, None where nobody said.
     soft:    float16 [N, h, w] probabilities at a size of the model's choice (for soft edges), or None.
     """
 
@@ -30,6 +31,7 @@ class Prediction:
     label_scores: tuple[float | None, ...] = ()
     ids: tuple[int, ...] = ()
     phrases: tuple[str | None, ...] = ()
+    things: tuple[bool | None, ...] = ()
     soft: NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
@@ -40,6 +42,7 @@ class Prediction:
             "label_scores": (None,) * count,
             "ids": tuple(range(1, count + 1)),
             "phrases": (None,) * count,
+            "things": (None,) * count,
         }
         for name, default in filled.items():
             given = getattr(self, name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.ask import Ask, PromptKind
+from segcli.core.example import Example
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 
@@ -48,6 +49,44 @@ class Promptable(Protocol):
 
     def decode(self, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
         """Answer asks about one encoded photo; one prediction each, masks at the photo's full size."""
+        ...
+
+
+Ensemble = Literal["feature", "spatial", "vote"]
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """A promptable model whose examples are set first; every ask about a photo then has the same answer."""
+
+    def learn(
+        self, examples: Sequence[Example], ensemble: Ensemble = "feature", kind: Literal["semantic", "instance"] = ...
+    ) -> None:
+        """Take these examples for all photos to come. Masks of answers carry the examples' ids.
+
+        Raises UsageError for no example, and for one whose mask has another size or marks nothing (named).
+        """
+        ...
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """A promptable model that also takes regions of other photos (`Reference.image` names them)."""
+
+    def know(self, name: str, image: Image) -> None:
+        """Keep the photo that asks will call `name`; before the first ask that does. Photos are encoded when asked."""
+        ...
+
+
+@runtime_checkable
+class Tracking(Protocol):
+    """A model that can carry masks through a video."""
+
+    def tracker(self, *, memory: int = 8, every: int = 1, soft: bool = True) -> Tracker:
+        """A fresh tracker that remembers the first frame and, of the later ones, each `every`-th, the last `memory`.
+
+        `soft`: what is remembered keeps its probabilities, where the model has any; published loops binarise.
+        """
         ...
 
 

@@ -15,7 +15,10 @@ from typing import Any
 
 from segcli.core.errors import UsageError
 
-ACCEPTS = ("point", "box", "scribble", "polygon", "mask", "previous", "text", "reference", "classes")
+ACCEPTS = (
+    *("point", "box", "scribble", "polygon", "mask", "previous"),
+    *("text", "reference", "classes", "examples", "video"),
+)
 """The words of `segcli.core.ask.PromptKind`, which would bring numpy along."""
 
 BUILT_IN = "seg"

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from segcli.core.ask import Ask, PromptKind
 from segcli.core.errors import CheckpointError, UsageError
+from segcli.core.example import Example
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
-from segcli.models.api import Encoded
+from segcli.models.api import Encoded, Ensemble
 from segcli.models.seggpt.config import PRESETS
 from segcli.models.seggpt.embedding import INSTANCE, SEMANTIC
 from segcli.models.seggpt.ensemble import spatial_example
@@ -35,16 +36,7 @@ from segcli.models.seggpt.prepost import (
     resized_photo,
 )
 
-Ensemble = Literal["feature", "spatial", "vote"]
 KINDS = {"semantic": SEMANTIC, "instance": INSTANCE}
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """A photo and what is marked in it: `ids` [H, W] of the photo's size, 0 for the background."""
-
-    photo: Image
-    ids: NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +59,7 @@ class SegGPTPredictor:
     white object on black this is the published rule, a channel mean above 128.
     """
 
-    accepts = frozenset({PromptKind.REFERENCE})
+    accepts = frozenset({PromptKind.EXAMPLES, PromptKind.VIDEO})
 
     def __init__(self, engine: InContext, name: str, revision: str, threshold: float = BINARY_THRESHOLD / 255) -> None:
         self.engine, self.name, self.revision, self.threshold = engine, name, revision, threshold
