@@ -20,6 +20,7 @@ class Prediction:
     labels:  N class names or None; `label_scores` N numbers or None beside them.
     ids:     N positive integers that indexed formats write (1..N unless said otherwise).
     phrases: N texts that were asked for, or None.
+    examples: names of the examples that were chosen for this photo, where some were.
     things:  N times whether the mask's class is a thing (countable) or stuff, None where nobody said.
     soft:    float16 [N, h, w] probabilities at a size of the model's choice (for soft edges), or None.
     """
@@ -32,6 +33,7 @@ class Prediction:
     ids: tuple[int, ...] = ()
     phrases: tuple[str | None, ...] = ()
     things: tuple[bool | None, ...] = ()
+    examples: tuple[str, ...] = ()
     soft: NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:

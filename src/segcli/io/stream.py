@@ -76,6 +76,8 @@ def record(
         "masks": masks,
         "model": model,
     }
+    if prediction.examples:
+        line["examples"] = list(prediction.examples)
     if files is not None:
         line["files"] = list(files)
     if seconds is not None:
@@ -137,6 +139,7 @@ def _prediction(value: dict[str, Any]) -> Prediction:
         labels=tuple(m.get("label") for m in masks),
         label_scores=tuple(m.get("label_score") for m in masks),
         phrases=tuple(m.get("phrase") for m in masks),
+        examples=tuple(_text(name) for name in value.get("examples", ())),
     )
     if all("id" in m for m in masks):
         prediction = replace(prediction, ids=tuple(int(m["id"]) for m in masks))

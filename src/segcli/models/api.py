@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.ask import Ask, PromptKind
-from segcli.core.example import Example
+from segcli.core.example import Example, Task
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ObjectMasks = Mapping[int, NDArray[np.bool_]]
 """Object id -> mask [H, W] of one frame."""
@@ -57,7 +60,12 @@ Ensemble = Literal["feature", "spatial", "vote"]
 
 @runtime_checkable
 class Learning(Protocol):
-    """A promptable model whose examples are set first; every ask about a photo then has the same answer."""
+    """A promptable model whose examples are set first; every ask about a photo then has the same answer.
+
+    threshold: from which probability on a pixel belongs to an id; may be set.
+    """
+
+    threshold: float
 
     def learn(
         self, examples: Sequence[Example], ensemble: Ensemble = "feature", kind: Literal["semantic", "instance"] = ...
@@ -66,6 +74,44 @@ class Learning(Protocol):
 
         Raises UsageError for no example, and for one whose mask has another size or marks nothing (named).
         """
+        ...
+
+    def fork(self) -> Self:
+        """The same model, weights shared, that learns for itself: so several sets of examples are ready at once."""
+        ...
+
+    def probabilities(self, encoded: Encoded) -> dict[int, NDArray[np.float32]]:
+        """How sure the model is of each id of its examples: [h, w] in [0, 1] over the whole photo, a size of its own.
+
+        For those who join several looks at a photo, or several sets of examples. Raises UsageError before `learn`.
+        """
+        ...
+
+    def describe(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """Photos as unit vectors [N, D]: the larger the product of two, the more alike they are; cheap."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A promptable model that answers from learned tensors in place of examples, its weights left as they are.
+
+    This is SegGPT's in-context tuning (section 3.4): what an example is to the model becomes a parameter.
+    """
+
+    def tunable(self, examples: Sequence[Example], task: Task) -> dict[str, Tensor]:
+        """Tensors for `task` to begin with, float32: what these examples are to the model, or noise for none.
+
+        Raises UsageError for a task or for examples that the model can't be tuned from.
+        """
+        ...
+
+    def tuning_loss(self, tensors: Mapping[str, Tensor], queries: Sequence[Example], task: Task) -> Tensor:
+        """How far answers from `tensors` are from the queries' own ids: a scalar whose gradient reaches `tensors`."""
+        ...
+
+    def tune(self, tensors: Mapping[str, Tensor], task: Task) -> None:
+        """Answer from these tensors from now on. Raises UsageError for tensors that are not such as `tunable` gives."""
         ...
 
 
