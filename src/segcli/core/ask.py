@@ -87,6 +87,7 @@ class Ask:
     `every` asks for all instances that the words mean and not for the best one, `threshold` from which score on.
     `answer` says which queries answer when words and places meet: SEEM's output_query (its Table 5).
     `classes` with `kind` asks for the whole photo at once; without, for a label of each mask out of them.
+    `things` says of each class whether it is countable (None: nobody said, the model may know); empty for all None.
     """
 
     points: tuple[Point, ...] = ()
@@ -98,6 +99,7 @@ class Ask:
     text: str | None = None
     references: tuple[Reference, ...] = ()
     classes: tuple[str, ...] = ()
+    things: tuple[bool | None, ...] = ()
     multimask: bool = False
     every: bool = False
     threshold: float | None = None

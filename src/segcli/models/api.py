@@ -125,6 +125,18 @@ class Referring(Protocol):
 
 
 @runtime_checkable
+class Worded(Protocol):
+    """A promptable model that knows only some words."""
+
+    def check_words(self, words: Sequence[str]) -> None:
+        """Raise UsageError for the first text or class name that the model does not know, with near ones it knows.
+
+        Called once with all words of a run, before its first photo is encoded.
+        """
+        ...
+
+
+@runtime_checkable
 class Tracking(Protocol):
     """A model that can carry masks through a video."""
 
