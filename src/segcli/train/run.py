@@ -16,7 +16,7 @@ from torch import Tensor
 from segcli.core.errors import CheckpointError
 from segcli.models.layers.loading import load_strict
 from segcli.models.seem.nano import SeemNano
-from segcli.models.seem.nano_predictor import NanoPredictor
+from segcli.models.seem.nano_predictor import accepted
 from segcli.train.export import save_half, split
 from segcli.train.loop import averaged, train
 from segcli.train.photos import load_photos
@@ -60,7 +60,7 @@ def export(model: SeemNano, path: Path, shared: str) -> Path:
     metadata = {
         "seg.system": "seem",
         "seg.config": json.dumps(asdict(model.config), sort_keys=True),
-        "seg.accepts": ",".join(sorted(NanoPredictor.accepts)),
+        "seg.accepts": ",".join(sorted(accepted(model.config))),
         "seg.bundled": shared,
         "seg.licence": "Apache-2.0",
     }

@@ -84,10 +84,10 @@ def draw_view(photos: Sequence[TrainingPhoto], index: int, config: ViewConfig, r
         ids = np.array(list(weights))
         p = np.array([weights[int(i)] for i in ids])
         focus = int(rng.choice(ids, p=p / p.sum()))
-        box = _zoom_box(photo.labels == focus, rng)
+        box = zoom_box(photo.labels == focus, rng)
     else:
-        box = _whole_box(photo.labels.shape, rng)
-    pixels, labels = _crop(photo, box, side)
+        box = whole_box(photo.labels.shape, rng)
+    pixels, labels = crop(photo, box, side)
     if rng.random() < 0.5:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
     if rng.random() < config.paste:
@@ -100,7 +100,7 @@ def draw_view(photos: Sequence[TrainingPhoto], index: int, config: ViewConfig, r
         return None
     targets = np.stack([_halve((labels == i).astype(np.float32) * 255) for i in picked]).astype(np.uint8)
     valid = _halve((labels != IGNORE).astype(np.float32)) > 0.99
-    return View(_recolour(np.ascontiguousarray(pixels), rng), targets, valid)
+    return View(recolour(np.ascontiguousarray(pixels), rng), targets, valid)
 
 
 def _pick(
@@ -122,7 +122,7 @@ def _pick(
     return picked
 
 
-def _whole_box(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[float, float, float, float]:
+def whole_box(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[float, float, float, float]:
     """The whole photo or up to 35 % less of it, sometimes with a margin, as a square box around it."""
     h, w = shape
     side = max(h, w) * rng.uniform(0.65, 1.1)
@@ -131,10 +131,11 @@ def _whole_box(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[float,
     return x, y, x + side, y + side
 
 
-def _zoom_box(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, float, float, float]:
+def zoom_box(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """A square box around an object, 1.1 to 3 times as long as it, the object anywhere in it."""
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(ys):
-        return _whole_box(mask.shape, rng)
+        return whole_box(mask.shape, rng)
     h, w = ys[-1] - ys[0] + 1, xs[-1] - xs[0] + 1
     side = float(max(h, w)) * np.exp(rng.uniform(np.log(1.1), np.log(3.0)))
     side = min(max(side, 64.0), 1.15 * max(mask.shape))
@@ -144,7 +145,7 @@ def _zoom_box(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float,
     return cx - side / 2, cy - side / 2, cx + side / 2, cy + side / 2
 
 
-def _crop(photo: TrainingPhoto, box: tuple[float, float, float, float], side: int) -> tuple[Bytes, Bytes]:
+def crop(photo: TrainingPhoto, box: tuple[float, float, float, float], side: int) -> tuple[Bytes, Bytes]:
     """The box resized to a square of `side`; outside of the photo is padding (ignored)."""
     h, w = photo.labels.shape
     scale = side / (box[2] - box[0])
@@ -198,7 +199,8 @@ def _paste(
     return np.asarray(canvas), labels, fresh
 
 
-def _recolour(pixels: Bytes, rng: np.random.Generator) -> Bytes:
+def recolour(pixels: Bytes, rng: np.random.Generator) -> Bytes:
+    """Brightness, contrast and colour changed at random; sometimes blurred, sometimes grey."""
     image = Pillow.fromarray(pixels)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         if rng.random() < 0.6:

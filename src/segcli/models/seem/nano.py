@@ -1,7 +1,8 @@
 """seem-nano: the published architecture, small, with the helps that this size needs.
 
 backbone -> pixel decoder (FPN with a transformer encoder) -> click path -> SEEM decoder -> mask at stride 4 -> detail
-head -> mask at stride 2. The click path and the detail head are ours; the official members do not have them.
+head -> mask at stride 2. The click path and the detail head are ours; the official members do not have them. Words are
+read by a head of their own (words.py) from the same encoding.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from segcli.models.seem.config import DecoderConfig
 from segcli.models.seem.decoder import DecoderImage, DecoderOutput, SeemDecoder
 from segcli.models.seem.pixel_decoder_fpn import LEVELS, PixelDecoderFPN
 from segcli.models.seem.prompts import PointSet, Prompts
+from segcli.models.seem.words import WordHead, WordImage
 
 _EMPTY_LOGIT = -8.0  # of a previous mask that does not exist
 
@@ -40,19 +42,25 @@ class NanoConfig:
     queries: int = 16
     answers: int = 3  # queries that answer one object, SEEM's QUERY_NUMBER
     memories: int = 8
+    words: tuple[str, ...] = ()  # the vocabulary, in the order of the table of word embeddings; none: clicks only
+    stuff: tuple[str, ...] = ()  # those of the words that can't be counted
 
 
 @dataclass(frozen=True)
 class NanoEncoded:
-    """One batch of photos after everything that no prompt changes; `detail` is the image's part of the detail head."""
+    """One batch of photos after everything that no prompt changes.
+
+    detail: the image's part of the detail head; words: what the word head reads, None for a member without words.
+    """
 
     click: ClickImage
     detail: Tensor
+    words: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all maps."""
-        return self.click.nbytes + self.detail.nbytes
+        return self.click.nbytes + self.detail.nbytes + sum(t.nbytes for t in self.words or ())
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ class SeemNano(nn.Module):
             self.predictor = SeemDecoder(sizes)
             nn.init.zeros_(self.predictor.mask_embed.layers[-1].weight)  # type: ignore[arg-type]
         self.detail = DetailHead(self.backbone.channels["res1"], dim)
+        self.words = WordHead(self.backbone.channels, dim, len(config.words)) if config.words else None
 
     def encode_backbone(self, images: Tensor) -> dict[str, Tensor]:
         """Photos [B, 3, H, W] in 0..255 (H and W multiples of 32) -> res1..res5 and the photo at stride 2."""
@@ -115,7 +124,15 @@ class SeemNano(nn.Module):
         return NanoEncoded(
             self.click_path.prepare(backbone, mask_features, multi_scale),
             self.detail.prepare(backbone["res1"], backbone["photo"]),
+            None if self.words is None else (backbone["res4"], backbone["res5"], F.avg_pool2d(mask_features, 2)),
         )
+
+    def read(self, encoded: NanoEncoded) -> WordImage:
+        """The photos in the joint space with words. Raises ValueError for a member without words."""
+        if self.words is None or encoded.words is None:
+            raise ValueError("this member has no words")
+        image: WordImage = self.words(*encoded.words)
+        return image
 
     def answer(
         self,

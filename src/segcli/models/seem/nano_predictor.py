@@ -1,4 +1,7 @@
-"""Asks about photos, answered by seem-nano: a look at the whole photo, then a look at the object."""
+"""Asks about photos, answered by seem-nano: a look at the whole photo, then a look at the object.
+
+Asks with words go on to nano_answers.py.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,17 @@ from segcli.models.backbones.efficientnet_lite import MEAN
 from segcli.models.layers.memory import memory_errors
 from segcli.models.seem.focus import Geometry, Window, focus_window, geometry, network_input, whole
 from segcli.models.seem.maps import Click, clicks_of, outline_mask, prompt_box, prompt_maps
-from segcli.models.seem.nano import NanoEncoded, SeemNano
+from segcli.models.seem.nano import NanoConfig, NanoEncoded, SeemNano
+from segcli.models.seem.nano_answers import labelled, named, whole_photo
+from segcli.models.seem.nano_words import Words
 from segcli.models.seem.tidy import tidy
+from segcli.models.seem.vocabulary import Vocabulary
 
 _KEPT_PIXELS = 1024  # longest side of the photo that is kept for second looks
 _LOOKS = 5  # encoded looks kept for one photo
 _SOFT_SIDE = 1024  # longest side of the probabilities that are handed out
 _THRESHOLD = 0.5
+WORDS = frozenset({PromptKind.TEXT, PromptKind.CLASSES})
 _CELL = 2  # input pixels for one cell of an answer
 _BOX_SLACK = 0.05  # of the box's side: an answer may leave a box prompt by so much
 
@@ -51,21 +58,12 @@ class NanoPredictor:
     """`segcli.models.api.Promptable` for seem-nano. One ask at a time, one photo at a time: answers can't depend on
     what else is in a batch, and at this size a batch gains nothing on a CPU."""
 
-    accepts = frozenset(
-        {
-            PromptKind.POINT,
-            PromptKind.BOX,
-            PromptKind.SCRIBBLE,
-            PromptKind.POLYGON,
-            PromptKind.MASK,
-            PromptKind.PREVIOUS,
-        }
-    )
-
     def __init__(
         self, model: SeemNano, name: str, revision: str, device: torch.device, sides: tuple[int, int] = (256, 320)
     ) -> None:
         self.model = model.eval()
+        self.words = Words(model, vocabulary_of(model.config)) if model.words is not None else None
+        self.accepts = accepted(model.config)
         self.name, self.revision = name, revision
         self.device = device
         self.dtype = next(model.parameters()).dtype
@@ -81,7 +79,7 @@ class NanoPredictor:
         encoded: list[Encoded] = []
         for image in images:
             photo = EncodedPhoto(_shrunk(image.pixels), image.size)
-            self._look(photo, whole(image.size), self.whole_side)
+            self.look(photo, whole(image.size), self.whole_side)
             encoded.append(photo)
         return encoded
 
@@ -92,6 +90,15 @@ class NanoPredictor:
             return [self._answer(encoded, ask) for ask in asks]
 
     def _answer(self, photo: EncodedPhoto, ask: Ask) -> Prediction:
+        if self.words is None:
+            return self.pointed(photo, ask)
+        if ask.kind is not None:
+            return whole_photo(self, self.words, photo, ask)
+        answer = self.pointed(photo, ask) if ask.text is None else named(self, self.words, photo, ask)
+        return labelled(self, self.words, photo, ask, answer) if ask.classes else answer
+
+    def pointed(self, photo: EncodedPhoto, ask: Ask) -> Prediction:
+        """The answer to clicks, boxes, strokes, outlines and rough masks; words are not looked at."""
         clicks = clicks_of(ask, photo.size)
         outline = outline_mask(ask, photo.size)
         box = prompt_box(ask, clicks, outline, photo.size)
@@ -109,7 +116,7 @@ class NanoPredictor:
         self, photo: EncodedPhoto, window: Window, side: int, ask: Ask, clicks: list[Click], outline: Tensor | None
     ) -> Tensor:
         """Mask logits [K, h, w] of the window's used part at stride 2; K is 1, or more with `multimask`."""
-        place, encoded = self._look(photo, window, side)
+        place, encoded = self.look(photo, window, side)
         prompts = prompt_maps(ask, clicks, outline, photo.size, place, self.device)
         only = torch.zeros(1, dtype=torch.long, device=self.device)
         answer = self.model.answer(encoded, prompts, only, alternatives=ask.multimask)
@@ -121,8 +128,8 @@ class NanoPredictor:
             marks.append((column / _CELL - 0.25, row / _CELL - 0.25, sign))
         return torch.stack([tidy(plane, marks) for plane in planes])
 
-    def _look(self, photo: EncodedPhoto, window: Window, side: int) -> tuple[Geometry, NanoEncoded]:
-        """The window's features at an input size, encoded now or kept from before."""
+    def look(self, photo: EncodedPhoto, window: Window, side: int) -> tuple[Geometry, NanoEncoded]:
+        """The window's features at an input size, encoded now or kept from before. Raises DeviceError."""
         look = (window, side)
         if look in photo.looks:
             photo.looks.move_to_end(look)
@@ -158,6 +165,17 @@ class NanoPredictor:
             tuple(round(scores[i], 4) for i in order),
             soft=np.stack([soft[i] for i in order]) if soft else None,
         )
+
+
+def accepted(config: NanoConfig) -> frozenset[PromptKind]:
+    """The kinds of prompt that a member of these sizes takes."""
+    spatial = {PromptKind.POINT, PromptKind.BOX, PromptKind.SCRIBBLE, PromptKind.POLYGON, PromptKind.MASK}
+    return frozenset(spatial | {PromptKind.PREVIOUS} | (WORDS if config.words else frozenset()))
+
+
+def vocabulary_of(config: NanoConfig) -> Vocabulary:
+    """The words of a member."""
+    return Vocabulary(config.words, frozenset(config.stuff))
 
 
 def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
