@@ -87,6 +87,8 @@ class Ask:
     `every` asks for all instances that the words mean and not for the best one, `threshold` from which score on.
     `answer` says which queries answer when words and places meet: SEEM's output_query (its Table 5).
     `classes` with `kind` asks for the whole photo at once; without, for a label of each mask out of them.
+    `candidates` are the masks that a group is chosen from, best first; `at_least_one` takes the best of them rather
+    than none.
     `things` says of each class whether it is countable (None: nobody said, the model may know); empty for all None.
     """
 
@@ -100,6 +102,8 @@ class Ask:
     references: tuple[Reference, ...] = ()
     classes: tuple[str, ...] = ()
     things: tuple[bool | None, ...] = ()
+    candidates: tuple[Rle, ...] = ()
+    at_least_one: bool = False
     multimask: bool = False
     every: bool = False
     threshold: float | None = None

@@ -22,6 +22,8 @@ class Prediction:
     phrases: N texts that were asked for, or None.
     examples: names of the examples that were chosen for this photo, where some were.
     things:  N times whether the mask's class is a thing (countable) or stuff, None where nobody said.
+    references: the regions that an ask's references meant, as masks; () where it has none.
+    considered: all candidates with their scores, where the masks were chosen from candidates, or None.
     soft:    float16 [N, h, w] probabilities at a size of the model's choice (for soft edges), or None.
     """
 
@@ -35,6 +37,8 @@ class Prediction:
     things: tuple[bool | None, ...] = ()
     examples: tuple[str, ...] = ()
     soft: NDArray[np.float16] | None = None
+    references: tuple[Rle, ...] = ()
+    considered: Prediction | None = None
 
     def __post_init__(self) -> None:
         count = len(self.masks)
