@@ -9,13 +9,15 @@ from hypothesis.extra import numpy as arrays
 
 from segcli.core.ask import Ask
 from segcli.core.errors import CheckpointError, UsageError
+from segcli.core.example import Example
 from segcli.core.image import Image
 from segcli.models.api import Promptable
 from segcli.models.seggpt import predictor as module
 from segcli.models.seggpt.incontext import InContext
 from segcli.models.seggpt.keys import key_table
 from segcli.models.seggpt.model import SegGPT
-from segcli.models.seggpt.predictor import Example, SegGPTPredictor, build, closeness, colors_of, paint
+from segcli.models.seggpt.palette import closeness, colors_of, paint
+from segcli.models.seggpt.predictor import SegGPTPredictor, build
 from segcli.models.seggpt.prepost import binary, resized_output
 
 

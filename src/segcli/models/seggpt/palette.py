@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -44,3 +45,30 @@ def nearest_class(
         best[closer] = away[closer]
         chosen[closer] = index
     return chosen
+
+
+def colors_of(ids: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """A colour for each id: white for a single one, the published class colours for several."""
+    return dict(zip(ids, class_colors(len(ids)), strict=True))
+
+
+def paint(ids: NDArray[np.integer], colors: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Ids [H, W] -> their colours on black, uint8 [H, W, 3]."""
+    picture = np.zeros((*ids.shape, 3), np.uint8)
+    for number, color in colors.items():
+        picture[ids == number] = color
+    return picture
+
+
+def closeness(colors: NDArray[np.float64], palette: Mapping[int, NDArray[np.uint8]]) -> dict[int, NDArray[np.float64]]:
+    """How far each pixel [H, W, 3] is on its way from the nearest other colour (or black) to an id's own: [H, W].
+
+    In [0, 1], above 0.5 where the id's colour is the nearest. For white alone it is the channel mean / 255.
+    """
+    away = {0: np.abs(colors).sum(-1)}
+    away |= {number: np.abs(colors - color).sum(-1) for number, color in palette.items()}
+    result = {}
+    for number in palette:
+        others = np.min([value for other, value in away.items() if other != number], axis=0)
+        result[number] = others / np.maximum(others + away[number], np.finfo(np.float64).tiny)
+    return result

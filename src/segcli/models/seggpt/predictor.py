@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segcli.core.ask import Ask, PromptKind
 from segcli.core.errors import CheckpointError, UsageError
-from segcli.core.example import Example
+from segcli.core.example import Example, Task
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
@@ -24,7 +24,8 @@ from segcli.models.seggpt.ensemble import spatial_example
 from segcli.models.seggpt.incontext import Examples, InContext
 from segcli.models.seggpt.keys import LAYOUTS, renamed
 from segcli.models.seggpt.model import SegGPT
-from segcli.models.seggpt.palette import class_colors
+from segcli.models.seggpt.palette import closeness, colors_of, paint
+from segcli.models.seggpt.panoptic import panoptic
 from segcli.models.seggpt.prepost import (
     BINARY_THRESHOLD,
     Pixels,
@@ -35,6 +36,7 @@ from segcli.models.seggpt.prepost import (
     resized_output,
     resized_photo,
 )
+from segcli.models.seggpt.prompt import CLASSES, PLACES, checked_prompts, parts_of, starting_tensors, tuning_loss
 
 KINDS = {"semantic": SEMANTIC, "instance": INSTANCE}
 
@@ -53,7 +55,7 @@ class EncodedQuery:
 
 
 class SegGPTPredictor:
-    """Implements `segcli.models.api.Promptable`; the examples are set first, with `learn`.
+    """Implements `Promptable`, `Learning` and `Tunable` of `segcli.models.api`; the examples are set first.
 
     threshold: share of the way from the nearest other colour to its own from which a pixel belongs to an id; for one
     white object on black this is the published rule, a channel mean above 128.
@@ -65,6 +67,11 @@ class SegGPTPredictor:
         self.engine, self.name, self.revision, self.threshold = engine, name, revision, threshold
         self._prepared: list[Examples] = []
         self._colors: dict[int, NDArray[np.uint8]] = {}
+        self._whole: tuple[Task, Examples] | None = None  # a panoptic task and the prompt that paints places
+
+    def fork(self) -> Self:
+        """The same model, weights shared, that learns for itself."""
+        return type(self)(self.engine, self.name, self.revision, self.threshold)
 
     @property
     def reads(self) -> int | None:
@@ -99,6 +106,7 @@ class SegGPTPredictor:
         blank = [example for example, mask in zip(examples, masks) if not mask.any()]  # noqa: B905 one mask when tiled
         if blank:
             raise UsageError(f"{blank[0].photo.name}: its mask marks too little to be seen at {side}x{side} pixels")
+        self._whole = None
         groups = [[n] for n in range(len(small))] if ensemble == "vote" else [list(range(len(small)))]
         self._prepared = [
             self.engine.prepare(
@@ -114,19 +122,66 @@ class SegGPTPredictor:
         side = self.engine.model.config.side
         return [EncodedQuery(resized_photo(image.pixels, side), image.size) for image in images]
 
+    def describe(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """Photos as unit vectors [N, 2*D]: mean and spread of the patch embeddings, before any block.
+
+        The patch convolution is the only part that sees a photo without an example; it answers to colour and texture.
+        """
+        side, embedding = self.engine.model.config.side, self.engine.model.embedding
+        vectors = []
+        for image in images:  # one by one, so that a vector does not depend on its batch
+            with torch.inference_mode():
+                cells = embedding.patches(self._input([resized_photo(image.pixels, side)])).float().flatten(0, 2)
+                both = torch.cat([cells.mean(0), cells.std(0)])
+            vectors.append((both / both.norm().clamp(min=1e-12)).cpu().numpy())
+        return np.stack(vectors)
+
+    def tunable(self, examples: Sequence[Example], task: Task) -> dict[str, Tensor]:
+        """A prompt photo and target, a pair of each for a panoptic task; see `segcli.models.api.Tunable`."""
+        for example in examples:
+            _check(example)
+        return starting_tensors(self.engine.model, examples, task)
+
+    def tuning_loss(self, tensors: Mapping[str, Tensor], queries: Sequence[Example], task: Task) -> Tensor:
+        """The training loss on the queries' half of the canvas; see `segcli.models.api.Tunable`."""
+        return tuning_loss(self.engine.model, tensors, queries, task)
+
+    def tune(self, tensors: Mapping[str, Tensor], task: Task) -> None:
+        """Answer from a tuned prompt from now on. Raises UsageError for tensors of another task or size."""
+        prompts = checked_prompts(self.engine.model, tensors, task)
+        prepared = {part: self.engine.prepare(*prompts[part], kind) for part, kind in parts_of(task).items()}
+        self._colors = colors_of(task.ids)
+        self._prepared = [prepared[CLASSES]]
+        self._whole = (task, prepared[PLACES]) if task.kind == "panoptic" else None
+
     def paint(self, encoded: Encoded) -> Unit:
         """What the model paints for a photo, float64 0..255 [side, side, 3]. Raises UsageError before `learn`."""
-        if not self._prepared:
-            raise UsageError(f"{self.name} answers by example; give at least one photo with its mask")
-        query = self._input([cast(EncodedQuery, encoded).photo])[0]
-        each = [painted(self.engine.answer(examples, query)) for examples in self._prepared]
-        return np.asarray(np.mean(each, axis=0))
+        return np.asarray(np.mean([self._paint(examples, encoded) for examples in self._ready()], axis=0))
+
+    def probabilities(self, encoded: Encoded) -> dict[int, NDArray[np.float32]]:
+        """How far each pixel is on its way to an id's colour: [side, side] in [0, 1] for each id."""
+        return {
+            number: share.astype(np.float32) for number, share in closeness(self.paint(encoded), self._colors).items()
+        }
 
     def decode(self, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
         """The same answer for each ask: a mask for every id of the examples that is found, largest share first."""
-        colors = self.paint(encoded)
-        prediction = self._prediction(colors, cast(EncodedQuery, encoded).size)
+        colors, size = self.paint(encoded), cast(EncodedQuery, encoded).size
+        if self._whole is None:
+            prediction = self._prediction(colors, size)
+        else:
+            task, places = self._whole
+            prediction = panoptic(colors, self._paint(places, encoded), self._colors, task, size)
         return [prediction for _ in asks]
+
+    def _ready(self) -> list[Examples]:
+        if not self._prepared:
+            raise UsageError(f"{self.name} answers by example; give at least one photo with its mask")
+        return self._prepared
+
+    def _paint(self, examples: Examples, encoded: Encoded) -> Unit:
+        query = self._input([cast(EncodedQuery, encoded).photo])[0]
+        return painted(self.engine.answer(examples, query))
 
     def _input(self, pictures: Sequence[Pixels]) -> Tensor:
         return model_input(pictures, self.engine.model.embedding.positions)
@@ -147,33 +202,6 @@ class SegGPTPredictor:
             ids=tuple(number for _, number, _ in found),
             soft=np.stack([small[number] for _, number, _ in found]).astype(np.float16) if found else None,
         )
-
-
-def colors_of(ids: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-    """A colour for each id: white for a single one, the published class colours for several."""
-    return dict(zip(ids, class_colors(len(ids)), strict=True))
-
-
-def paint(ids: NDArray[np.integer], colors: Mapping[int, NDArray[np.uint8]]) -> Pixels:
-    """Ids [H, W] -> their colours on black, uint8 [H, W, 3]."""
-    picture = np.zeros((*ids.shape, 3), np.uint8)
-    for number, color in colors.items():
-        picture[ids == number] = color
-    return picture
-
-
-def closeness(colors: Unit, palette: Mapping[int, NDArray[np.uint8]]) -> dict[int, Unit]:
-    """How far each pixel [H, W, 3] is on its way from the nearest other colour (or black) to an id's own: [H, W].
-
-    In [0, 1], above 0.5 where the id's colour is the nearest. For white alone it is the channel mean / 255.
-    """
-    away = {0: np.abs(colors).sum(-1)}
-    away |= {number: np.abs(colors - color).sum(-1) for number, color in palette.items()}
-    result = {}
-    for number in palette:
-        others = np.min([value for other, value in away.items() if other != number], axis=0)
-        result[number] = others / np.maximum(others + away[number], np.finfo(np.float64).tiny)
-    return result
 
 
 def _check(example: Example) -> None:
