@@ -80,6 +80,11 @@ class Learning(Protocol):
         """The same model, weights shared, that learns for itself: so several sets of examples are ready at once."""
         ...
 
+    @property
+    def held(self) -> int:
+        """Bytes that the learned examples hold, so that forks can stay within a budget."""
+        ...
+
     def probabilities(self, encoded: Encoded) -> dict[int, NDArray[np.float32]]:
         """How sure the model is of each id of its examples: [h, w] in [0, 1] over the whole photo, a size of its own.
 

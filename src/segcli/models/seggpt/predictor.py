@@ -74,6 +74,11 @@ class SegGPTPredictor:
         return type(self)(self.engine, self.name, self.revision, self.threshold)
 
     @property
+    def held(self) -> int:
+        """Bytes that the prepared examples hold."""
+        return sum(examples.nbytes for examples in self._prepared)
+
+    @property
     def reads(self) -> int | None:
         """All pixels: the published resize starts from the whole photo."""
         return None
