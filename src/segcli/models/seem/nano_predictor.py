@@ -74,6 +74,11 @@ class NanoPredictor:
         """Longest side in pixels that is looked at (second looks included)."""
         return _KEPT_PIXELS
 
+    def check_words(self, words: Sequence[str]) -> None:
+        """Raise UsageError for the first phrase or class name that this member does not know."""
+        if self.words is not None:
+            self.words.known(words)
+
     def encode(self, images: Sequence[Image]) -> list[Encoded]:
         """Encode each photo as a whole. Raises DeviceError when the device has no memory left."""
         encoded: list[Encoded] = []
