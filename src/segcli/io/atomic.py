@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segcli.core.errors import ItemError, SegError, StorageError
@@ -37,10 +37,11 @@ _FOREIGN_AGE = 24 * 3600.0  # seconds after which another machine's temporary fi
 _ITEM_ERRNOS = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ, errno.EINVAL, errno.ENOTEMPTY})
 
 
-def write(path: Path, data: bytes | Iterable[bytes]) -> None:
+def write(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) -> None:
     """Put `data` (or its chunks, streamed) at `path`, replacing what was there, with all or nothing.
 
-    When this returns, the bytes and the name are on disk. Raises StorageError (no space, no permission, read-only,
+    When this returns, the bytes and the name are on disk; without `sync`, which is for many small files in a row, they
+    are there for every process, and on disk after `sync_files`. Raises StorageError (no space, no permission, read-only,
     disk error) or ItemError (this name can't be used) with one line; then no temporary file is left, and what was at
     `path` before is still there. Errors that `data` raises while it is read pass through.
     """
@@ -56,7 +57,8 @@ def write(path: Path, data: bytes | Iterable[bytes]) -> None:
                 view = memoryview(chunk)
                 while view:
                     view = view[os_write(descriptor, view) :]
-            os_fsync(descriptor)
+            if sync:
+                os_fsync(descriptor)
         finally:
             os_close(descriptor)
         try:
@@ -69,10 +71,29 @@ def write(path: Path, data: bytes | Iterable[bytes]) -> None:
         if isinstance(error, OSError):
             raise _refusal(path, error) from None
         raise
-    try:
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise _refusal(path, error) from None
+    if sync:
+        try:
+            _sync_directory(path.parent)
+        except OSError as error:
+            raise _refusal(path, error) from None
+
+
+def sync_files(paths: Sequence[Path]) -> None:
+    """Put files that were written without `sync` on disk, with their names. Raises StorageError or ItemError."""
+    for path in paths:
+        try:
+            descriptor = os_open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            try:
+                os_fsync(descriptor)
+            finally:
+                os_close(descriptor)
+        except OSError as error:
+            raise _refusal(path, error) from None
+    for directory in {path.parent for path in paths}:
+        try:
+            _sync_directory(directory)
+        except OSError as error:
+            raise _refusal(directory, error) from None
 
 
 def make_directory(path: Path) -> None:

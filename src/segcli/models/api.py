@@ -160,6 +160,10 @@ class Tracker(Protocol):
         """Masks of `frame`; given `masks` are taken as true for it (first frame, corrections)."""
         ...
 
+    def drop(self, number: int) -> None:
+        """Forget an object. Raises UsageError for one that is not followed."""
+        ...
+
     def state(self) -> dict[str, NDArray[Any]]:
         """All memory as arrays, so that a stopped run goes on from disk."""
         ...

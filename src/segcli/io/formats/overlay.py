@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -36,8 +37,10 @@ class Overlay(PerPhoto):
         return [Rendered(file.getvalue(), ".jpg", self.name)]
 
 
-def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3]: a copy of the photo with all masks on it, the first on top."""
+def draw(
+    pixels: NDArray[np.uint8], prediction: Prediction, colors: Sequence[Color] | None = None
+) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3]: a copy of the photo with all masks on it, the first on top; `colors` are ours if not given."""
     canvas = pixels.copy()
     line = max(1, round(max(canvas.shape[:2]) / 700))
     tags: list[tuple[float, float, str, Color]] = []
@@ -45,7 +48,7 @@ def draw(pixels: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]
         x, y, inside = decode_tight(prediction.masks[n])
         if not inside.size:
             continue
-        color = overlay_color(n)
+        color = overlay_color(n) if colors is None else colors[n]
         rim = 2 * line
         left, top = max(x - rim, 0), max(y - rim, 0)
         region = (slice(top, y + inside.shape[0] + rim), slice(left, x + inside.shape[1] + rim))
