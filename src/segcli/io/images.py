@@ -161,7 +161,7 @@ def read_mask(source: Path | bytes, name: str, size: tuple[int, int] | None = No
     anywhere; otherwise a brightest channel of at least 128, or any but 0 when nothing in the file is that bright
     (files that hold 0 and 1, or ids).
     """
-    values, indexed = _read_values(source, name)
+    values, indexed = read_samples(source, name)
     if indexed:
         inside = values != 0
     else:
@@ -179,14 +179,17 @@ def read_mask(source: Path | bytes, name: str, size: tuple[int, int] | None = No
 
 def read_indexed(source: Path | bytes, name: str) -> NDArray[np.uint16]:
     """Object ids uint16 [H, W] of an indexed or grey file (the grey value is the id). Raises ItemError."""
-    values, _ = _read_values(source, name)
+    values, _ = read_samples(source, name)
     if values.ndim != 2:
         raise ItemError(f"{name}: holds colours, not ids: give an indexed or grey PNG")
     return values.astype(np.uint16)
 
 
-def _read_values(source: Path | bytes, name: str) -> tuple[NDArray[Any], bool]:
-    """The file's stored samples (uint8 or uint16; [H, W] or [H, W, C]) and whether they are palette indices."""
+def read_samples(source: Path | bytes, name: str) -> tuple[NDArray[Any], bool]:
+    """The file's stored samples (uint8 or uint16; [H, W] or [H, W, C]) and whether they are palette indices.
+
+    Raises ItemError.
+    """
     data = source if isinstance(source, bytes) else read_bytes(source, name)
     try:
         with _opened(data, name, None) as picture:
