@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Self, cast
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
 from segcli.models.api import Encoded, Ensemble
-from segcli.models.seggpt.config import PRESETS
+from segcli.models.layers.loading import load_strict
+from segcli.models.seggpt.config import PRESETS, SegGPTConfig
 from segcli.models.seggpt.embedding import INSTANCE, SEMANTIC
 from segcli.models.seggpt.ensemble import spatial_example
 from segcli.models.seggpt.incontext import Examples, InContext
@@ -220,7 +221,7 @@ def _check(example: Example) -> None:
 
 
 def build(
-    config: str,
+    config: str | Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     *,
     keys: str,
@@ -232,23 +233,26 @@ def build(
 ) -> SegGPTPredictor:
     """A SegGPT from a checkpoint's tensors, which are already on `device` in `dtype`.
 
+    config: a preset, or the values of a `SegGPTConfig`. keys: a published layout, or "seg" for our own names.
     `seed` changes nothing: SegGPT draws no random numbers when it answers. Raises CheckpointError for an unknown
     config or layout, keys that do not fit one to one, and tensors of other shapes.
     """
-    if config not in PRESETS:
-        raise CheckpointError(f"{name}: seg has no SegGPT of size {config!r}; those it has: {', '.join(PRESETS)}")
-    if keys not in LAYOUTS:
-        raise CheckpointError(f"{name}: unknown key layout {keys!r}; those known: {', '.join(LAYOUTS)}")
-    sizes = PRESETS[config]
+    sizes = _sizes(config, name)
+    if keys not in ("seg", *LAYOUTS):
+        raise CheckpointError(f"{name}: unknown key layout {keys!r}; those known: seg, {', '.join(LAYOUTS)}")
     with torch.device("meta"):
         model = SegGPT(sizes)
-    state = renamed(tensors, keys, sizes.depth)
-    wrong = [
-        f"{key} {tuple(value.shape)} for {tuple(state[key].shape)}"
-        for key, value in model.state_dict().items()
-        if value.shape != state[key].shape
-    ]
-    if wrong:
-        raise CheckpointError(f"{name}: {len(wrong)} tensors of another shape (first, wanted for given: {wrong[0]})")
-    model.load_state_dict(state, assign=True)
+    load_strict(model, tensors if keys == "seg" else renamed(tensors, keys, sizes.depth), name=name)
     return SegGPTPredictor(InContext(model.requires_grad_(False)), name, revision)
+
+
+def _sizes(config: str | Mapping[str, Any], name: str) -> SegGPTConfig:
+    if isinstance(config, str):
+        if config not in PRESETS:
+            raise CheckpointError(f"{name}: seg has no SegGPT of size {config!r}; those it has: {', '.join(PRESETS)}")
+        return PRESETS[config]
+    odd = sorted(set(config) - {field.name for field in fields(SegGPTConfig)})
+    if odd:
+        raise CheckpointError(f"{name}: its config has {', '.join(odd)}, which SegGPT does not know")
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
+    return SegGPTConfig(**values)
