@@ -8,8 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segcli.models.layers.positions import sine_positions
+
 Sizes = Sequence[tuple[int, int]]
 """Height and width of each level, in the order of the token sequence."""
+
+
+LEVELS = ("res5", "res4", "res3")
+"""Coarse to fine, the order of the encoder's maps and of its tokens."""
 
 
 class DeformableAttention(nn.Module):
@@ -77,3 +83,32 @@ def pixel_centres(sizes: Sizes, like: Tensor) -> Tensor:
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1)
         rows.append(grid.flip(-1))
     return torch.cat(rows)
+
+
+class DeformableEncoder(nn.Module):
+    """Deformable layers over three maps under the keys `level_embed` and `encoder.layers.i`."""
+
+    def __init__(self, dim: int, heads: int, points: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.level_embed = nn.Parameter(torch.randn(len(LEVELS), dim))
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(
+            DeformableEncoderLayer(dim, heads, len(LEVELS), points, hidden) for _ in range(layers)
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Three maps [B, C, h, w] -> the same shapes."""
+        sizes = [(int(m.shape[-2]), int(m.shape[-1])) for m in maps]
+        tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)
+        position = torch.cat(
+            [
+                sine_positions(*size, m.shape[1], m).flatten(2).transpose(1, 2) + embed
+                for m, size, embed in zip(maps, sizes, self.level_embed, strict=True)
+            ],
+            1,
+        )
+        reference = pixel_centres(sizes, tokens)
+        for layer in self.encoder.layers:  # type: ignore[union-attr]
+            tokens = layer(tokens, position, reference, sizes)
+        parts = torch.split(tokens, [h * w for h, w in sizes], 1)
+        return [p.transpose(1, 2).reshape(p.shape[0], -1, *size) for p, size in zip(parts, sizes, strict=True)]

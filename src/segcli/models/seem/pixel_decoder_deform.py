@@ -9,39 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segcli.models.layers.convolution import NormedConv
-from segcli.models.layers.deformable import DeformableEncoderLayer, pixel_centres
-from segcli.models.layers.positions import sine_positions
-
-_LEVELS = ("res5", "res4", "res3")  # coarse to fine, the order of input_proj and of the tokens
-
-
-class DeformableEncoder(nn.Module):
-    """Deformable layers over three maps under the keys `level_embed` and `encoder.layers.i`."""
-
-    def __init__(self, dim: int, heads: int, points: int, hidden: int, layers: int) -> None:
-        super().__init__()
-        self.level_embed = nn.Parameter(torch.randn(len(_LEVELS), dim))
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(
-            DeformableEncoderLayer(dim, heads, len(_LEVELS), points, hidden) for _ in range(layers)
-        )
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Three maps [B, C, h, w] -> the same shapes."""
-        sizes = [(int(m.shape[-2]), int(m.shape[-1])) for m in maps]
-        tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)
-        position = torch.cat(
-            [
-                sine_positions(*size, m.shape[1], m).flatten(2).transpose(1, 2) + embed
-                for m, size, embed in zip(maps, sizes, self.level_embed, strict=True)
-            ],
-            1,
-        )
-        reference = pixel_centres(sizes, tokens)
-        for layer in self.encoder.layers:  # type: ignore[union-attr]
-            tokens = layer(tokens, position, reference, sizes)
-        parts = torch.split(tokens, [h * w for h, w in sizes], 1)
-        return [p.transpose(1, 2).reshape(p.shape[0], -1, *size) for p, size in zip(parts, sizes, strict=True)]
+from segcli.models.layers.deformable import LEVELS, DeformableEncoder
 
 
 class PixelDecoderDeform(nn.Module):
@@ -78,7 +46,7 @@ class PixelDecoderDeform(nn.Module):
         with torch.autocast(device_type=device, enabled=False):
             weight_type = self.mask_features.weight.dtype
             maps = {name: value.to(weight_type) for name, value in features.items()}
-            projected = [proj(maps[level]) for proj, level in zip(self.input_proj, _LEVELS, strict=True)]
+            projected = [proj(maps[level]) for proj, level in zip(self.input_proj, LEVELS, strict=True)]
             multi_scale = self.transformer(projected)
             lateral = self.adapter_1(maps["res2"])
             y = F.interpolate(multi_scale[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False)

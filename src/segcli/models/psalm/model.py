@@ -1,0 +1,107 @@
+"""PSALM as a whole: image encoder, projector, language model, mask generator (Zhang et al., 2024, figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segcli.models.psalm.conditions import class_means, sentence_mean, states_at
+from segcli.models.psalm.config import PsalmConfig
+from segcli.models.psalm.decoder import Conditions, DecoderImage, MaskedDecoder
+from segcli.models.psalm.layout import Piece, Places
+from segcli.models.psalm.phi import phi_model
+from segcli.models.psalm.pixel_decoder import PixelDecoder
+from segcli.models.psalm.projector import Projector
+from segcli.models.psalm.swin import Swin
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the language model's states give the mask generator: queries [1, Q, C] and conditions of one sample."""
+
+    queries: Tensor
+    conditions: Conditions
+
+
+class Psalm(nn.Module):
+    """All parts under our names; `keys.py` has the published ones."""
+
+    def __init__(self, config: PsalmConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, dim = config.phi.hidden, config.decoder.dim
+        channels = config.swin.channels
+        self.swin = Swin(config.swin)
+        self.projector = Projector(channels[-1], config.planes, hidden)
+        self.language = phi_model(config.phi)
+        self.lm_head = nn.Linear(hidden, config.phi.vocab, bias=False)
+        self.pixel_decoder = PixelDecoder(channels, config.pixel_decoder)
+        self.decoder = MaskedDecoder(config.pixel_decoder.dim, config.pixel_decoder.mask_dim, config.decoder)
+        self.mask_tokens = nn.Parameter(torch.zeros(config.decoder.queries, hidden))
+        self.mask_token_projector = nn.Linear(hidden, dim)
+        self.sentence_projector = nn.Linear(hidden, dim)
+        self.class_projector = nn.Linear(hidden, dim)
+        self.region_projector = nn.Linear(hidden, dim)
+
+    def image_tokens(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, S, S] -> the language model's tokens [B, T, D], without what masks need."""
+        tokens: Tensor = self.projector(self.swin(pixels)["res5"])
+        return tokens
+
+    def look(self, pixels: Tensor) -> tuple[Tensor, DecoderImage]:
+        """Normalised pixels [B, 3, S, S] -> tokens [B, T, D] for the language model, and what the decoder needs."""
+        maps = self.swin(pixels)
+        return self.projector(maps["res5"]), self.decoder.prepare(*self.pixel_decoder(maps))
+
+    def embed(self, pieces: Sequence[Piece], tokens: Tensor | None, regions: Tensor | None = None) -> Tensor:
+        """Rows of the sequence [1, L, D]: tokens [T, D] of the photo, features [R, D] of the regions.
+
+        Raises ValueError for a piece that nothing was given for.
+        """
+        words = self.language.embed_tokens
+        rows: list[Tensor] = []
+        for piece in pieces:
+            if piece.kind == "image" and tokens is not None:
+                rows.append(tokens)
+            elif piece.kind == "masks":
+                rows.append(self.mask_tokens)
+            elif piece.kind == "region" and regions is not None:
+                rows.append(regions[piece.number - 1 : piece.number])
+            elif piece.ids:
+                ids = torch.tensor(piece.ids, device=self.mask_tokens.device)
+                rows.append(words(ids))  # type: ignore[operator]
+            else:
+                raise ValueError(f"the sequence has a piece of kind {piece.kind!r} and nothing to put there")
+        return torch.cat([row.to(self.mask_tokens.dtype) for row in rows])[None]
+
+    def heard(self, hidden: Tensor, where: Places) -> Heard:
+        """Queries and conditions from the states [L, D] of one sequence."""
+        classes = sentence = regions = None
+        count = int(where.classes.max()) if len(where.classes) else 0
+        if count:
+            classes = self.class_projector(class_means(hidden, where.classes, count))
+        if bool(where.sentence.any()):
+            sentence = self.sentence_projector(sentence_mean(hidden, where.sentence))
+        if bool(where.regions.any()):
+            regions = self.region_projector(states_at(hidden, where.regions))
+        queries = self.mask_token_projector(states_at(hidden, where.masks))
+        if not self.config.decoupled:
+            queries = torch.cat([e for e in (classes, sentence, regions) if e is not None])
+        return Heard(
+            queries[None],
+            Conditions(
+                None if classes is None else classes[None],
+                None if sentence is None else sentence[None],
+                None if regions is None else [regions],
+            ),
+        )
+
+
+def parameter_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters and buffers."""
+    held: list[Any] = [*model.parameters(), *model.buffers()]
+    return sum(t.nbytes for t in held)

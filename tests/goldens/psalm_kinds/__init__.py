@@ -1,0 +1,1 @@
+"""Runners of PSALM's goldens, a module for each part of the network."""
