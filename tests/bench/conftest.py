@@ -17,7 +17,7 @@ class Discs:
 
     name: str = "discs"
     revision: str = "abc"
-    accepts: frozenset = frozenset(PromptKind)
+    accepts: frozenset = frozenset(PromptKind) - {PromptKind.VIDEO, PromptKind.EXAMPLES}
     reads: int | None = None
     asked: list = field(default_factory=list)
     encoded: int = 0

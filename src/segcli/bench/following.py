@@ -1,11 +1,13 @@
-"""A model that answers rough masks, carried through a video: each frame's answer is the next frame's rough mask.
+"""A model that follows the objects of a video: by a tracker of its own, or carried by its rough masks.
 
-The plainest way to follow an object, and the least that a real tracker has to beat. Objects are shown on the first
-frame, or (YouTube-VOS) on the one that meta.json lists first for them.
+Carried means that each frame's answer is the next frame's rough mask: the plainest way to follow an object, and the
+least that a real tracker has to beat. Objects are shown on the first frame, or (YouTube-VOS) on the one that meta.json
+lists first for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,18 +18,49 @@ from segcli.core.errors import ItemError
 from segcli.core.image import Image
 from segcli.core.rle import Rle, decode, encode
 from segcli.datasets.video import Video
-from segcli.models.api import Promptable
+from segcli.models.api import Promptable, Tracking
+
+Follow = Callable[[Image, dict[int, Rle]], dict[int, Rle]]
+"""From a frame and the objects that are shown on it to the masks of all objects so far."""
 
 
-class Carried:
+def tracked(model: Tracking, memory: int) -> Follow:
+    """A fresh tracker of the model, with `memory` frames remembered."""
+    tracker = model.tracker(memory=memory)
+
+    def step(image: Image, shown: dict[int, Rle]) -> dict[int, Rle]:
+        given = {k: decode(mask) for k, mask in shown.items()}
+        return {k: encode(mask) for k, mask in tracker.step(image, given or None).items()}
+
+    return step
+
+
+def carried(model: Promptable) -> Follow:
+    """Each answer is the next frame's rough mask; an object that was lost stays lost."""
+    masks: dict[int, Rle] = {}
+
+    def step(image: Image, shown: dict[int, Rle]) -> dict[int, Rle]:
+        followed = {k: m for k, m in masks.items() if k not in shown and m.area}
+        if followed:
+            (encoded,) = model.encode([image])
+            answers = model.decode(encoded, [Ask(mask=mask) for mask in followed.values()])
+            for k, answer in zip(followed, answers, strict=True):
+                masks[k] = answer.masks[0] if len(answer) else encode(np.zeros(image.size, np.bool_))
+        masks.update(shown)
+        return dict(masks)
+
+    return step
+
+
+class Followed:
     """Label maps of a video's frames, asked for in order; each frame is looked at once."""
 
-    def __init__(self, model: Promptable, video: Video) -> None:
-        self._model = model
+    def __init__(self, follow: Follow, video: Video) -> None:
+        self._follow = follow
         self._video = video
-        self._masks: dict[int, Rle] = {}
         self._done: dict[str, dict[int, Rle]] = {}
         self._next = 0
+        self._started = False
 
     def __call__(self, frame: str) -> NDArray[Any]:
         """Labels uint8 [H, W]. Raises ItemError for a frame that has no photo or another size than its annotation."""
@@ -48,16 +81,9 @@ class Carried:
         for mask in shown.values():
             if mask.size != image.size:
                 raise ItemError(f"{image.name}: the annotation is {mask.size[::-1]}, the photo {image.size[::-1]}")
-        followed = {k: m for k, m in self._masks.items() if k not in shown and m.area}
-        if followed:
-            (encoded,) = self._model.encode([image])
-            answers = self._model.decode(encoded, [Ask(mask=mask) for mask in followed.values()])
-            for k, answer in zip(followed, answers, strict=True):
-                self._masks[k] = answer.masks[0] if len(answer) else encode(np.zeros(image.size, np.bool_))
-        self._masks.update(shown)
-        if not self._masks:
-            self._masks = {0: encode(np.zeros(image.size, np.bool_))}  # remembers the size
-        self._done[frame] = dict(self._masks)
+        self._started |= bool(shown)
+        masks = self._follow(image, shown) if self._started else {}
+        self._done[frame] = masks or {0: encode(np.zeros(image.size, np.bool_))}  # remembers the size
 
     def _shown(self, frame: str) -> dict[int, Rle]:
         """Objects whose first frame this is, as annotated."""

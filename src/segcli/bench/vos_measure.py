@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.bench.draw import side_by_side
-from segcli.bench.following import Carried, labels_of
+from segcli.bench.following import Follow, Followed, carried, labels_of, tracked
 from segcli.bench.records import Record, Summary, digest_files
 from segcli.bench.vos import Sequence, VideoResult, score, vos_summary, youtube_summary
 from segcli.core.errors import ItemError
 from segcli.core.rle import from_coco
 from segcli.datasets.video import Video
-from segcli.models.api import Promptable
+from segcli.models.api import Promptable, Tracking
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class VosMeasure:
     """Videos with results, or a model instead, scored by one of the rules of `segcli.bench.vos`.
 
     wrap: reproduce the published decay's 8-bit frame numbers. seen: categories of the training set (YouTube-VOS).
+    memory: frames that the model's tracker remembers; None carries the model's rough masks instead.
     """
 
     videos: tuple[Video, ...]
@@ -32,13 +33,16 @@ class VosMeasure:
     wrap: bool = True
     all_frames: bool = False
     seen: tuple[str, ...] = ()
-    model: Promptable | None = None
+    model: Promptable | Tracking | None = None
+    memory: int | None = None
     name: str = "vos"
 
     @property
     def settings(self) -> dict[str, Any]:
         """Rule and switches."""
-        way = {"follows": "carried masks"} if self.model else {}
+        way: dict[str, Any] = {}
+        if self.model is not None:
+            way = {"follows": "carried masks" if self.memory is None else "tracker", "memory": self.memory}
         switches = {"decay_wrap": self.wrap, "all_frames": self.all_frames, "seen": list(self.seen)}
         return {"rule": self.rule, **switches, **way}
 
@@ -51,15 +55,15 @@ class VosMeasure:
         video = self._video(item)
         started = time.perf_counter()
         sequence = Sequence.of_files(video)
-        carried = None
+        followed = None
         if self.model is not None:
-            carried = Carried(self.model, video)
-            sequence = replace(sequence, prediction=carried)
+            followed = Followed(self._follow(), video)
+            sequence = replace(sequence, prediction=followed)
         result = score(sequence, self.rule, all_frames=self.all_frames)
         means = self._frame_means(result)
         aside: dict[str, Any] = {"frame": result.frames[int(np.argmin(means))]} if len(means) else {}
-        if carried is not None and aside:
-            aside["masks"] = {str(k): m.coco() for k, m in carried.kept(aside["frame"]).items()}
+        if followed is not None and aside:
+            aside["masks"] = {str(k): m.coco() for k, m in followed.kept(aside["frame"]).items()}
         return Record(
             item,
             digest_files(video.annotations / f"{f}.png" for f in video.frames),
@@ -109,6 +113,12 @@ class VosMeasure:
         except ItemError:
             photo = np.full((*truth.shape, 3), 90, np.uint8)
         return side_by_side(photo, truth, prediction)
+
+    def _follow(self) -> Follow:
+        if self.memory is not None and isinstance(self.model, Tracking):
+            return tracked(self.model, self.memory)
+        assert isinstance(self.model, Promptable)  # checked when it was chosen
+        return carried(self.model)
 
     def _video(self, name: str) -> Video:
         return next(v for v in self.videos if v.name == name)

@@ -15,6 +15,7 @@ from segcli.cli.benching import (
     finish,
     folder,
     lines_of,
+    memory_of,
     named,
     print_episodes,
     share,
@@ -156,10 +157,14 @@ def vos(
         str | None,
         typer.Option("--seen", metavar="FILE", help="youtube-vos: training categories; train/meta.json."),
     ] = None,
+    memory: Annotated[str, typer.Option("--memory", metavar="K", help="Frames that the model's tracker keeps.")] = "8",
+    carry: Annotated[
+        bool, typer.Option("--carry", help="No tracker: each answer is the next frame's rough mask.")
+    ] = False,
 ) -> None:
     """Score video results: J, F and J&F, recall and decay.
 
-    With -m the model follows the objects: each answer is the next frame's rough mask.
+    With -m the model follows the objects, by its tracker or by its rough masks.
 
     Example: seg bench vos --data DAVIS --results out --require 'J&F-Mean>=0.75' --junit vos.xml
     """
@@ -171,10 +176,9 @@ def vos(
     made = None if results is None else folder(results)
     videos, layout, split, used = open_videos(folder(data), items.layout, items.split, rule, made)
     model = computing.open(items.seed) if results is None else None
-    if model is not None and "mask" not in model.accepts:
-        raise UsageError(f"{model.name} takes no rough masks, by which it could follow an object")
+    kept = None if model is None else memory_of(model, number("--memory", memory, low=1), carry)
     categories = seen_categories(Path(data)) if seen is None else tuple(lines_of(seen))
-    measure = VosMeasure(tuple(videos), used, decay_wrap, all_frames, categories, model)
+    measure = VosMeasure(tuple(videos), used, decay_wrap, all_frames, categories, model, kept)
     finish(measure, data, layout, split, items, output, results=results, model=model)
 
 

@@ -134,6 +134,15 @@ def finish(
         raise RequirementError(f"{len(done.missed)} of {len(done.checks)} requirements missed: {words}")
 
 
+def memory_of(model: Promptable, memory: int, carry: bool) -> int | None:
+    """How many frames the model's tracker keeps; None where rough masks are carried. Raises UsageError for neither."""
+    if "video" in model.accepts and not carry:
+        return memory
+    if "mask" not in model.accepts:
+        raise UsageError(f"{model.name} takes no rough masks, by which it could follow an object")
+    return None
+
+
 def answers_of(
     results: str | None, computing: Computing, items: Items, sentences: Any, images: str | None
 ) -> tuple[Any, Promptable | None]:
