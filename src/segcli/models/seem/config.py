@@ -34,6 +34,16 @@ class Variant:
         """Whether words are answered by copies of the object queries."""
         return self.spatial_queries is not SpatialQueries.NONE
 
+    @property
+    def composed(self) -> Variant:
+        """The same where words and places meet; in the demo they do already."""
+        return replace(self, table=COMPOSED) if self.text_copies else self
+
+    @property
+    def exhaustive(self) -> Variant:
+        """The same with a copy of every object query for one object's marks: all draws of v1 at once."""
+        return replace(self, spatial_queries=SpatialQueries.COPIES) if self.text_copies else self
+
 
 VARIANTS = {
     "v1": Variant(V1, SpatialQueries.PER_OBJECT, -1.0),

@@ -9,6 +9,7 @@ layer aren't updated in it, and full-size masks are computed for those queries t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,7 @@ from segcli.models.layers.positions import sine_positions
 from segcli.models.layers.transformer import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
 from segcli.models.seem.answers import Answers, DecoderImage, DecoderOutput
 from segcli.models.seem.attention import Group, Part, self_attention_mask
-from segcli.models.seem.config import VARIANTS, DecoderConfig, SpatialQueries
+from segcli.models.seem.config import VARIANTS, DecoderConfig, SpatialQueries, Variant
 from segcli.models.seem.draws import Draws, FixedDraws
 from segcli.models.seem.prompts import PointSet, Prompts, SpatialTokens, Tokens
 from segcli.models.seem.sampling import as_points, draw, mean_vectors, pad, read_map
@@ -69,6 +70,12 @@ class SeemDecoder(nn.Module):
         self.lang_encoder = LanguageEncoder(config.text, config.class_dim)
         for matrix in (*self.mask_sptial_embed, self.class_embed):
             nn.init.trunc_normal_(matrix, std=0.02)
+
+    def with_variant(self, variant: Variant) -> SeemDecoder:
+        """The same weights (not a copy of them) under another table of who looks at whom."""
+        other = copy.copy(self)
+        other.variant = variant
+        return other
 
     def prepare(self, mask_features: Tensor, multi_scale: Sequence[Tensor]) -> DecoderImage:
         """Everything about images that no prompt changes: mask features [B, M, H/4, W/4] and maps at 32, 16, 8."""
@@ -269,7 +276,7 @@ class SeemDecoder(nn.Module):
         told += [group for group, tokens in zip(RESET, (spatial, visual), strict=True) if tokens is not None]
         for group in told:
             if all(self.variant.table.rule(query, group) == "." for query in asking):
-                raise ValueError(f"the {self.config.variant} decoder has no queries that look at {group}")
+                raise ValueError(f"the {self.variant.table.name} decoder has no queries that look at {group}")
         counts = [marks.objects for marks in (spatial, visual) if marks is not None]
         if prompts.previous is not None and counts and self.variant.spatial_queries is SpatialQueries.PER_OBJECT:
             counts.append(int(prompts.previous.shape[1]))

@@ -71,6 +71,23 @@ class SpatialTokens:
         """Objects in each batch element, the largest number of the batch."""
         return int(self.positive.shape[1])
 
+    @classmethod
+    def joined(cls, parts: Sequence[SpatialTokens]) -> SpatialTokens:
+        """Several marks of the same objects, each read on an image of its own, as one prompt: tokens beside each other,
+        vectors as means."""
+        levels = tuple(
+            Tokens(
+                torch.cat([tokens.content for tokens in level], 1),
+                torch.cat([tokens.padding for tokens in level], 1),
+                torch.cat([tokens.objects for tokens in level], 1),
+            )
+            for level in zip(*(part.levels for part in parts), strict=True)
+        )
+        positive, negative = (
+            torch.stack([getattr(part, side) for part in parts]).mean(0) for side in ("positive", "negative")
+        )
+        return cls(levels, positive, negative)
+
 
 @dataclass(frozen=True)
 class Prompts:
