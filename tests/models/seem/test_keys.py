@@ -79,6 +79,20 @@ def test_one_wrong_key_is_refused_by_its_name(break_it, says: str):
         load_strict(meta_model("focal-t-v1"), file, KEY_TABLES["original"], name="seem.focal-t-v1")
 
 
+@pytest.mark.parametrize("name", ["focal-l", "samvit-b"])
+def test_one_wrong_key_is_refused_by_its_name_for_the_larger_members_too(name: str):
+    key = "sem_seg_head.pixel_decoder.mask_features.bias"
+    for change, says in (
+        (lambda f: f.pop(key), f"1 missing: {key}"),
+        (lambda f: f.update(extra=torch.zeros(1)), "1 unexpected: extra"),
+        (lambda f: f.update({key: torch.zeros(5)}), f"{key} is 5 and should be 512"),
+    ):
+        file = empty_file(name)
+        change(file)
+        with pytest.raises(CheckpointError, match=re.escape(says)):
+            load_strict(meta_model(name), file, KEY_TABLES["original"], name=f"seem.{name}-v1")
+
+
 def test_an_unknown_configuration_is_refused_with_those_that_exist():
     for name in ("focal-x-v1", "focal-t-v7", "v1", ""):
         with pytest.raises(UsageError, match="focal-t, focal-l"):

@@ -25,7 +25,7 @@ def model():
 
 
 def test_without_memory_each_frame_is_segmented_by_itself_with_the_first_frames_prompt(model):
-    """The published loop: a frame's answer is that of an ask with the first frame as reference, whatever lies between."""
+    """The published loop: each answer is that of an ask with the first frame as reference, whatever lies between."""
     tracker = model.tracker(memory=0)
     assert tracker.step(frame(0), {7: FIRST})[7] is FIRST
     answers = [tracker.step(frame(n))[7] for n in (1, 2)]
