@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -71,6 +72,132 @@ def seem(
         Path(backbone) if backbone else BUNDLED / "lite0.safetensors",
         start=Path(start) if start else None,
         device=str(resolve(device).device),
-        say=lambda line: print(f"seg train seem: {line}", file=sys.stderr, flush=True),
+        say=_say("seem"),
     )
     print(checkpoint)
+
+
+@app.command()
+def seggpt(
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="DIR", help="A folder with images/ and masks/, or one of such folders."),
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
+    config: Annotated[
+        str,
+        typer.Option(
+            "--config", metavar="FILE", help="The plan: sizes, weights of data, see configs/seggpt-vit-l.toml."
+        ),
+    ],
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="FILE", help="A checkpoint to begin from, not random weights.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+) -> None:
+    """Train SegGPT: in-context colouring of pairs of photos, as published.
+
+    Example: seg train seggpt --data photos/ --config configs/seggpt-vit-l.toml --out runs/first
+    """
+    from segcli.core.errors import CheckpointError, StorageError
+    from segcli.registry.device import check_words, resolve
+
+    check_words(device, "auto")
+    missing = [d for d in data if not Path(d).is_dir()]
+    if missing:
+        raise StorageError(f"{missing[0]}: no such folder; give one that holds images/ and masks/")
+    if start is not None and not Path(start).is_file():
+        raise CheckpointError(f"--start {start}: no such file; `seg models path` says where checkpoints are")
+    import torch
+
+    from segcli.train.seggpt import read_plan, run_plan
+
+    plan = read_plan(Path(config))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    checkpoint = run_plan(
+        plan,
+        [Path(d) for d in data],
+        Path(out),
+        start=Path(start) if start else None,
+        device=str(resolve(device).device),
+        say=_say("seggpt"),
+    )
+    print(checkpoint)
+
+
+@app.command()
+def prompt(
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="DIR", help="A folder with images/ and masks/; objects.jsonl may name classes."),
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The prompt, a .safetensors.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME|FILE", help="The checkpoint that it is for.")
+    ] = "seggpt-nano",
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="semantic|instance|panoptic", help="What masks mean.")
+    ] = "semantic",
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME", help="A class that is meant. Repeatable.", show_default="all"),
+    ] = None,
+    examples: Annotated[
+        int, typer.Option("--examples", metavar="N", min=0, help="How many of the photos it begins from; 0: noise.")
+    ] = 1,
+    hold_out: Annotated[
+        int, typer.Option("--hold-out", metavar="N", min=0, help="Each N-th photo is kept back to measure; 0: none.")
+    ] = 5,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Steps.")] = 300,
+    lr: Annotated[float, typer.Option("--lr", metavar="X", help="The highest learning rate.")] = 1e-2,
+    photos: Annotated[int, typer.Option("--photos", metavar="N", min=1, help="Photos behind one step.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For the order of photos.")] = 0,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+) -> None:
+    """Tune a prompt: learn what stands in place of examples, the checkpoint stays as it is.
+
+    Example: seg train prompt --data mugs/ --out mug.safetensors; seg incontext photos/ --prompt mug.safetensors
+    """
+    from segcli.core.errors import StorageError, UsageError
+    from segcli.registry.device import check_words, resolve
+    from segcli.registry.weights import find
+
+    check_words(device, "auto")
+    if kind not in ("semantic", "instance", "panoptic"):
+        raise UsageError(f"--kind {kind}: unknown; type semantic, instance or panoptic")
+    if not out.endswith(".safetensors"):
+        raise UsageError(f"--out {out}: a prompt is a file; type for example --out prompt.safetensors")
+    if not lr > 0:
+        raise UsageError(f"--lr {lr}: is not above 0")
+    entry = find(model)
+    if "examples" not in entry.accepts:
+        raise UsageError(f"-m {model}: does not take examples; choose another (`seg models list`)")
+    missing = [d for d in data if not Path(d).is_dir()]
+    if missing:
+        raise StorageError(f"{missing[0]}: no such folder; give one that holds images/ and masks/")
+
+    from dataclasses import replace
+
+    from segcli.models.api import Tunable
+    from segcli.registry.load import open_model
+    from segcli.train.prompt import TuningPlan, tune
+    from segcli.train.prompt_data import read_lessons
+
+    lessons = read_lessons([Path(d) for d in data], kind, classes or [], hold_out)  # type: ignore[arg-type]
+    plan = TuningPlan(photos_a_step=photos, examples=examples)
+    plan = replace(plan, loop=replace(plan.loop, steps=steps, lr=lr, seed=seed, warmup=min(10, steps // 10)))
+    where = str(resolve(device).device)
+    opened = open_model(model, device=where, dtype="fp32", threads=threads, offline=offline)
+    if not isinstance(opened, Tunable):
+        raise UsageError(f"-m {model}: has no prompt that can be tuned; choose another")
+    print(tune(opened, lessons, plan, Path(out), device=where, say=_say("prompt")))  # type: ignore[arg-type]
+
+
+def _say(what: str) -> Callable[[str], None]:
+    return lambda line: print(f"seg train {what}: {line}", file=sys.stderr, flush=True)

@@ -264,7 +264,7 @@ def _ids(samples: NDArray[Any]) -> Codes:
     codes = samples.astype(np.int64)
     ignored = codes == 255
     if set(np.unique(codes).tolist()) <= {0, 255}:
-        return ignored.astype(np.int64)
+        return np.asarray(ignored, np.int64)
     codes[ignored] = 0
     return codes
 
@@ -298,8 +298,7 @@ def _colored(colors: NDArray[Any]) -> Marked:
 
 
 def _channels(codes: Codes) -> Codes:
-    channels: Codes = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
-    return channels
+    return np.asarray(np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1))
 
 
 def _values(marked: Marked) -> set[int]:

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 Batch = TypeVar("Batch")
 Losses = dict[str, Tensor]
+Groups = Callable[[list[tuple[str, nn.Parameter]], float], list[dict[str, Any]]]
+"""From named parameters and the weight decay to the optimiser's parameter groups."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,14 @@ def train(
     *,
     validate: Validate | None = None,
     device: torch.device | str = "cpu",
+    groups: Groups | None = None,
 ) -> int:
     """Train until `steps` or `minutes`; returns the step reached. State, log and averaged weights go to `out`.
 
     batches: from a seed to an endless iterator; every leg and every process gets a seed of its own.
     loss_of: from model and batch to named losses; their sum is minimised.
+    groups:  the optimiser's parameter groups, each with a "scale" of the learning rate if it has one of its own; by
+             default all learn alike, and only matrices and kernels decay.
     """
     torch.manual_seed(config.seed)
     device = torch.device(device)
@@ -82,7 +87,7 @@ def train(
     model = model.to(device)
     processes = _join(device)
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(_groups(trainable, config.weight_decay), lr=config.lr)
+    optimiser = torch.optim.AdamW((groups or _groups)(trainable, config.weight_decay), lr=config.lr)
     average = {n: p.detach().clone() for n, p in trainable}
     step = _resume(out / "state.pt", model, optimiser, average, device)
     stream = batches(config.seed + 1000 * rank + step)
@@ -91,7 +96,7 @@ def train(
     running: dict[str, float] = {}
     while step < config.steps and time.monotonic() - started < config.minutes * 60:
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config)
+            group["lr"] = learning_rate(step, config) * group.get("scale", 1.0)
         for _ in range(config.accumulate):
             batch = next(stream)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.autocast):
