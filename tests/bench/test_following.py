@@ -111,7 +111,10 @@ def test_a_model_with_a_tracker_is_followed_by_it_with_the_memory_asked_for(davi
 
 def test_a_model_that_can_follow_nothing_is_refused(davis, monkeypatch, capsys):
     root, _ = davis
-    monkeypatch.setattr("segcli.registry.load.open_model", lambda name, **options: Discs(name="words", accepts=frozenset({PromptKind.TEXT})))
+    monkeypatch.setattr(
+        "segcli.registry.load.open_model",
+        lambda name, **options: Discs(name="words", accepts=frozenset({PromptKind.TEXT})),
+    )
     with pytest.raises(SystemExit) as ended:
         main(["bench", "vos", "--data", str(root), "-m", "words"])
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""`seg bench panoptic`, `semantic` and `instance`: results that lie on disk."""
+"""`seg bench panoptic` and `semantic`: results that lie on disk, or a model's answers."""
 
 from __future__ import annotations
 
@@ -7,35 +7,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segcli.bench.draw import side_by_side
+from segcli.bench.predicting import WholePhotos
 from segcli.bench.records import Record, Summary, digest_files, digest_json
-from segcli.core.errors import ItemError, UsageError
+from segcli.core.errors import ItemError
 from segcli.datasets.coco import PanopticPair, read_panoptic_png
 from segcli.datasets.files import read_rgb
 from segcli.datasets.semantic import ClassMap, read_prediction
-from segcli.metrics.coco import average_precision
 from segcli.metrics.panoptic import CategoryCount, PanopticCounts, Quality, colour_ids, image_counts, segments
 from segcli.metrics.semantic import confusion, semantic_scores
 
 
 @dataclass(frozen=True)
 class PanopticMeasure:
-    """PQ, SQ, RQ. `things` tells for each category whether it is one; `categories` are their names."""
+    """PQ, SQ, RQ. `things` tells for each category whether it is one; `categories` are their names.
+
+    model: asked about each pair's photo instead of reading its files.
+    """
 
     pairs: tuple[PanopticPair, ...]
     things: Mapping[int, bool]
     categories: Mapping[int, str]
+    model: WholePhotos | None = None
     name: str = "panoptic"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The categories' number."""
-        return {"things": sum(self.things.values()), "stuff": len(self.things) - sum(self.things.values())}
+        """The categories' number, and those that the model was not asked for."""
+        counts = {"things": sum(self.things.values()), "stuff": len(self.things) - sum(self.things.values())}
+        return counts | left_out(self.model)
 
     @cached_property
     def _by_name(self) -> dict[str, PanopticPair]:
@@ -49,13 +54,12 @@ class PanopticMeasure:
         """Counts of one image."""
         pair = self._by_name[item]
         started = time.perf_counter()
-        truth, prediction = read_panoptic_png(pair.truth_png), read_panoptic_png(pair.prediction_png)
+        truth = read_panoptic_png(pair.truth_png)
+        prediction, found = self._prediction(pair)
         try:
-            counts = image_counts(
-                truth, segments(pair.truth_segments), prediction, segments(pair.prediction_segments), self.things
-            )
+            counts = image_counts(truth, segments(pair.truth_segments), prediction, segments(found), self.things)
         except (ItemError, KeyError, TypeError, ValueError) as error:
-            raise ItemError(f"image {item} ({pair.prediction_png.name}): {error}") from None
+            raise ItemError(f"image {item} ({pair.truth_png.name}): {error}") from None
         total = PanopticCounts(self.things)
         total.add(counts)
         score = total.mean().pq
@@ -90,26 +94,32 @@ class PanopticMeasure:
         """Both maps of ids, coloured alike where they agree on the place."""
         pair = self._by_name[record.name]
         shown = []
-        for path in (pair.truth_png, pair.prediction_png):
-            raw = read_panoptic_png(path)
+        for raw in (read_panoptic_png(pair.truth_png), self._prediction(pair)[0]):
             ids = colour_ids(raw) if raw.ndim == 3 else raw.astype(np.int64)
             shown.append(np.stack([(ids * k) % 200 + 40 * (ids > 0) for k in (37, 91, 151)], axis=-1).astype(np.uint8))
         return np.concatenate(shown, axis=1)
 
+    def _prediction(self, pair: PanopticPair) -> tuple[NDArray[Any], Sequence[dict[str, Any]]]:
+        """Colours or ids of the segments, and what they are."""
+        if self.model is not None and pair.photo is not None:
+            return self.model.panoptic(pair.photo)
+        assert pair.prediction_png is not None  # the readers give one of both
+        return read_panoptic_png(pair.prediction_png), pair.prediction_segments
+
 
 @dataclass(frozen=True)
 class SemanticMeasure:
-    """mIoU and mAcc of PNG class maps in `results`."""
+    """mIoU and mAcc of PNG class maps in `results`, or of a model's answers about the maps' photos."""
 
     maps: tuple[ClassMap, ...]
-    results: Path
+    results: Path | WholePhotos
     classes: int
     name: str = "semantic"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Number of classes."""
-        return {"classes": self.classes}
+        """Number of classes, and those that the model was not asked for."""
+        return {"classes": self.classes} | left_out(None if isinstance(self.results, Path) else self.results)
 
     @cached_property
     def _by_name(self) -> dict[str, ClassMap]:
@@ -123,7 +133,7 @@ class SemanticMeasure:
         """Confusion of one image, as the entries that are not 0."""
         entry = self._by_name[item]
         started = time.perf_counter()
-        truth, prediction = entry.truth(), read_prediction(self.results, item)
+        truth, prediction = entry.truth(), self._prediction(entry)
         try:
             counts = confusion(truth, prediction, self.classes, entry.ignored)
         except ItemError as error:
@@ -159,7 +169,7 @@ class SemanticMeasure:
     def picture(self, record: Record) -> NDArray[np.uint8] | None:
         """The photo with what is right, missed and wrong."""
         entry = self._by_name[record.name]
-        truth, prediction = entry.truth().astype(np.int32), read_prediction(self.results, record.name).astype(np.int32)
+        truth, prediction = entry.truth().astype(np.int32), self._prediction(entry).astype(np.int32)
         counted = truth != entry.ignored
         photo = np.full((*truth.shape, 3), 90, np.uint8)
         if entry.image is not None and entry.image.is_file():
@@ -168,55 +178,14 @@ class SemanticMeasure:
             return None
         return side_by_side(photo, np.where(counted, truth + 1, 0), np.where(counted, prediction + 1, 0))
 
+    def _prediction(self, entry: ClassMap) -> NDArray[Any]:
+        if isinstance(self.results, Path):
+            return read_prediction(self.results, entry.name)
+        if entry.image is None:
+            raise ItemError(f"{entry.name}: has no photo beside its annotation, for the model to look at")
+        return self.results.classes(entry.image, none=self.classes)
 
-@dataclass(frozen=True)
-class InstanceMeasure:
-    """COCO AP of a results file; the whole set is one item, since detections of all images are ranked together."""
 
-    truth: Path
-    results: Path
-    kind: Literal["segm", "bbox"] = "segm"
-    name: str = "instance"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Masks or boxes."""
-        return {"kind": self.kind}
-
-    def items(self) -> Sequence[str]:
-        """One."""
-        return [self.truth.name]
-
-    def measure(self, item: str) -> Record:
-        """All twelve figures and AP of each category."""
-        from segcli.datasets.coco import read_instances, read_results
-
-        started = time.perf_counter()
-        truth = read_instances(self.truth)
-        if not truth["images"]:
-            raise UsageError(f"{self.truth}: lists no image, there is nothing to measure")
-        try:
-            found = average_precision(truth, read_results(self.results), self.kind)
-        except (KeyError, TypeError, ValueError, AssertionError) as error:
-            raise ItemError(f"{self.results}: pycocotools can't score it ({type(error).__name__}: {error})") from None
-        names = {c["id"]: str(c.get("name", c["id"])) for c in truth["categories"]}
-        return Record(
-            item,
-            digest_files([self.truth]),
-            {"stats": found.stats, "categories": {names[c]: ap for c, ap in found.per_category.items()}},
-            seconds={"scoring": time.perf_counter() - started},
-        )
-
-    def summarise(self, records: Sequence[Record]) -> Summary:
-        """In percent; what can't be measured is NaN (pycocotools says -1)."""
-        values = records[0].values
-        nan = float("nan")
-        metrics = {k: 100 * v if v > -1 else nan for k, v in values["stats"].items()}
-        lacking = [k for k, v in metrics.items() if v != v]
-        notes = [f"nothing to find for {', '.join(lacking)} (pycocotools says -1)"] if lacking else []
-        rows = [{"category": c, "AP": 100 * ap if ap > -1 else nan} for c, ap in values["categories"].items()]
-        return Summary(metrics, tuple(rows), notes=tuple(notes))
-
-    def picture(self, record: Record) -> NDArray[np.uint8] | None:
-        """None: there is no single case to show."""
-        return None
+def left_out(model: WholePhotos | None) -> dict[str, Any]:
+    """The classes that a model was not asked for, for the settings."""
+    return {} if model is None else {"classes left out": len(model.left_out), "first left out": model.left_out[:5]}

@@ -1,17 +1,53 @@
-"""From paths and words as typed to measurements of results that lie on disk."""
+"""From paths and words as typed to measurements: of results that lie on disk, or of a model that is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from segcli.bench.instances import AskedInstanceMeasure, names_of, truth_with_images
 from segcli.bench.maps import PanopticMeasure, SemanticMeasure
+from segcli.bench.predicting import GroupAnswers, whole_photos
 from segcli.bench.sentences import GroupMeasure, read_answers
 from segcli.core.errors import UsageError
 from segcli.datasets import referring
-from segcli.datasets.coco import panoptic_pairs
+from segcli.datasets.coco import panoptic_pairs, panoptic_truths
 from segcli.datasets.groups import read_groups
 from segcli.datasets.referring import Sentence
 from segcli.datasets.semantic import CLASSES, class_maps
+from segcli.models.api import Promptable
+
+
+def ask_panoptic(data: Path, photos: Path, data_png: Path | None, model: Promptable) -> PanopticMeasure:
+    """A COCO panoptic JSON file against what a model says about the photos."""
+    pairs, things, names = panoptic_truths(data, photos, data_png)
+    return PanopticMeasure(tuple(pairs), things, names, whole_photos(model, names, things))
+
+
+def ask_semantic(data: Path, layout: str, split: str, names: Sequence[str], model: Promptable) -> SemanticMeasure:
+    """Class maps of a layout against what a model says about their photos; `names` of the classes from 0."""
+    count = CLASSES.get(layout, len(names))
+    if len(names) != count:
+        raise UsageError(
+            f"layout {layout} has {count} classes, the list {len(names)}; give one name for each, in order"
+        )
+    asked = whole_photos(model, dict(enumerate(names)))
+    return SemanticMeasure(tuple(class_maps(data, layout, split)), asked, count)
+
+
+def ask_instance(data: Path, photos: Path, boxes: bool, model: Promptable) -> AskedInstanceMeasure:
+    """A COCO instances file against what a model says about the photos."""
+    if not photos.is_dir():
+        raise UsageError(f"--images {photos}: no such folder; give the one with the photos of {data.name}")
+    names = names_of(truth_with_images(data))
+    asked = whole_photos(model, names, dict.fromkeys(names, True))
+    return AskedInstanceMeasure(data, photos, asked, "bbox" if boxes else "segm")
+
+
+def ask_groups(data: Path, split: str | None, photos: Path, model: Promptable) -> GroupMeasure:
+    """Groups of masks against what a model chooses of their candidates."""
+    groups = tuple(read_groups(data, split))
+    return GroupMeasure(groups, GroupAnswers(model, groups, photos))
 
 
 def open_panoptic(data: Path, pred: Path, data_png: Path | None, pred_png: Path | None) -> PanopticMeasure:

@@ -7,16 +7,22 @@ from typing import Annotated
 
 import typer
 
+from segcli.cli.bench_maps import instance, panoptic, semantic
 from segcli.cli.benching import (
     Computing,
+    Data,
+    Images,
     Items,
     Output,
+    ResultsLines,
+    Truth,
     answers_of,
     finish,
     folder,
     lines_of,
     memory_of,
     named,
+    photos_of,
     print_episodes,
     share,
 )
@@ -40,15 +46,6 @@ def bench() -> None:
 
     Numbers equal those of the official tools. Exit 7 when a --require or the --baseline is missed.
     """
-
-
-Data = Annotated[str, typer.Option("--data", metavar="DIR", help="The folder of the data set.")]
-Truth = Annotated[str, typer.Option("--data", metavar="FILE", help="The ground truth.")]
-ResultsDir = Annotated[str, typer.Option("--results", metavar="DIR", help="PNG label maps to score.")]
-ResultsLines = Annotated[
-    str | None, typer.Option("--results", metavar="FILE", help="JSON lines to score, instead of -m.")
-]
-Pred = Annotated[str, typer.Option("--pred", metavar="FILE", help="Results in COCO's JSON format.")]
 
 
 @app.command()
@@ -182,72 +179,8 @@ def vos(
     finish(measure, data, layout, split, items, output, results=results, model=model)
 
 
-@app.command()
-@verb
-def panoptic(
-    data: Truth,
-    pred: Pred,
-    items: Items,
-    output: Output,
-    data_png: Annotated[
-        str | None, typer.Option("--data-png", metavar="DIR", help="PNG files of the truth; beside it if left out.")
-    ] = None,
-    pred_png: Annotated[
-        str | None, typer.Option("--pred-png", metavar="DIR", help="PNG files of the results; likewise.")
-    ] = None,
-) -> None:
-    """Score panoptic results in COCO's format: PQ, SQ and RQ.
-
-    Example: seg bench panoptic --data panoptic_val2017.json --pred pred.json
-    """
-    from segcli.bench.openers import open_panoptic
-
-    folders = [None if p is None else Path(p) for p in (data_png, pred_png)]
-    measure = open_panoptic(Path(data), Path(pred), *folders)
-    finish(measure, data, named(items, "coco-panoptic"), "", items, output, results=pred)
-
-
-@app.command()
-@verb
-def semantic(
-    data: Data,
-    results: ResultsDir,
-    items: Items,
-    output: Output,
-    classes: Annotated[
-        str | None, typer.Option("--classes", metavar="N", help="Number of classes; known for all layouts but folder.")
-    ] = None,
-) -> None:
-    """Score class maps: mIoU and mAcc. Results hold classes from 0, as `NAME.png`.
-
-    Example: seg bench semantic --data ADEChallengeData2016 --layout ade20k --split validation --results out
-    """
-    from segcli.bench.openers import open_semantic
-
-    layout = named(items, "folder")
-    split = items.split or {"ade20k": "validation"}.get(layout, "val")
-    count = None if classes is None else number("--classes", classes, low=1)
-    measure = open_semantic(folder(data), layout, split, folder(results), count)
-    finish(measure, data, layout, "" if layout == "folder" else split, items, output, results=results)
-
-
-@app.command()
-@verb
-def instance(
-    data: Truth,
-    pred: Pred,
-    items: Items,
-    output: Output,
-    boxes: Annotated[bool, typer.Option("--boxes", help="Score boxes, not masks.")] = False,
-) -> None:
-    """Score detections in COCO's format: AP and AR, by pycocotools.
-
-    Example: seg bench instance --data instances_val2017.json --pred detections.json
-    """
-    from segcli.bench.maps import InstanceMeasure
-
-    measure = InstanceMeasure(Path(data), Path(pred), "bbox" if boxes else "segm")
-    finish(measure, data, named(items, "coco"), "", items, output, results=pred)
+for whole in (panoptic, semantic, instance):
+    app.command()(whole)
 
 
 @app.command()
@@ -323,23 +256,33 @@ def grefer(
 def group(
     data: Truth,
     items: Items,
+    computing: Computing,
     output: Output,
     results: ResultsLines = None,
+    images: Images = None,
     best: Annotated[
         bool, typer.Option("--best-candidates", help="What the best choice among the candidates would score.")
     ] = False,
 ) -> None:
-    """Score groups of masks (ORES): gIoU and cIoU, with and without reference masks.
+    """Score groups of masks (ORES), or a model: gIoU and cIoU, with and without reference masks.
 
     Example: seg bench group --data groups.jsonl --results answers.jsonl
     """
-    from segcli.bench.openers import open_groups
+    from segcli.bench.openers import ask_groups, open_groups
 
-    if best == (results is not None):
-        raise UsageError("give either --results FILE or --best-candidates")
-    measure = open_groups(Path(data), items.split, None if results is None else Path(results))
-    who = results if results is not None else "best candidates"
-    finish(measure, data, named(items, "maskgroups"), items.split or "", items, output, results=who)
+    if best + (results is not None) + (computing.model is not None) != 1:
+        raise UsageError("give one of -m NAME, --results FILE and --best-candidates")
+    model = None
+    if computing.model is not None:
+        photos = photos_of(images)
+        model = computing.open(items.seed)
+        if not {"text", "reference"} <= model.accepts:
+            raise UsageError(f"{model.name} does not choose groups; take a member of RAS (see `seg models list`)")
+        measure = ask_groups(Path(data), items.split, photos, model)
+    else:
+        measure = open_groups(Path(data), items.split, None if results is None else Path(results))
+    who = "best candidates" if best else results
+    finish(measure, data, named(items, "maskgroups"), items.split or "", items, output, results=who, model=model)
 
 
 @app.command()

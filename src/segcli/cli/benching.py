@@ -88,6 +88,22 @@ class Output:
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False
 
 
+Data = Annotated[str, typer.Option("--data", metavar="DIR", help="The folder of the data set.")]
+Truth = Annotated[str, typer.Option("--data", metavar="FILE", help="The ground truth.")]
+ResultsDir = Annotated[
+    str | None, typer.Option("--results", metavar="DIR", help="PNG label maps to score, instead of -m.")
+]
+ResultsLines = Annotated[
+    str | None, typer.Option("--results", metavar="FILE", help="JSON lines to score, instead of -m.")
+]
+Pred = Annotated[
+    str | None, typer.Option("--pred", metavar="FILE", help="Results in COCO's JSON format, instead of -m.")
+]
+Images = Annotated[
+    str | None, typer.Option("--images", metavar="DIR", help="With -m: the photos that it is asked about.")
+]
+
+
 def finish(
     measure: Measure,
     data: str,
@@ -132,6 +148,28 @@ def finish(
     if done.missed:
         words = "; ".join(f"{c.name} ({c.detail})" for c in done.missed)
         raise RequirementError(f"{len(done.missed)} of {len(done.checks)} requirements missed: {words}")
+
+
+def one_of(results: str | None, option: str, computing: Computing) -> None:
+    """Raise UsageError unless there are either results or a model."""
+    if (results is None) == (computing.model is None):
+        raise UsageError(f"give either -m NAME or {option}")
+
+
+def photos_of(images: str | None) -> Path:
+    """The folder of the photos that a model is asked about. Raises UsageError and StorageError."""
+    if images is None:
+        raise UsageError("a model needs the photos: add --images DIR")
+    return folder(images)
+
+
+def class_names(text: str | None, layout: str) -> tuple[str, ...]:
+    """Names of a layout's classes, from class 0 on. Raises UsageError."""
+    from segcli.core.classes import KNOWN, parse
+
+    if text is None and layout not in KNOWN:
+        raise UsageError("a model is asked by names: add --names FILE with a class a line, from class 0 on")
+    return parse(layout if text is None else text, "--names").names
 
 
 def memory_of(model: Promptable, memory: int, carry: bool) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,17 @@ def read_panoptic_png(path: Path) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class PanopticPair:
-    """Ground truth and prediction of one image: PNG files and `segments_info` lists."""
+    """Ground truth and prediction of one image: PNG files and `segments_info` lists.
+
+    prediction_png: None where a model is asked; `photo` is what it is asked about.
+    """
 
     name: str
     truth_png: Path
     truth_segments: tuple[dict[str, Any], ...]
-    prediction_png: Path
-    prediction_segments: tuple[dict[str, Any], ...]
+    prediction_png: Path | None = None
+    prediction_segments: tuple[dict[str, Any], ...] = ()
+    photo: Path | None = None
 
 
 def panoptic_pairs(
@@ -41,32 +45,64 @@ def panoptic_pairs(
     ItemError for an image without an annotation or without a prediction.
     """
     true, predicted = read_json(truth), read_json(prediction)
-    folders = [
-        require_directory(folder or path.with_suffix(""), f"the PNG files of {path.name} belong there")
-        for folder, path in ((truth_folder, truth), (prediction_folder, prediction))
-    ]
+    folder = require_directory(
+        prediction_folder or prediction.with_suffix(""), f"the PNG files of {prediction.name} belong there"
+    )
+    images, things, names = _panoptic_truth(true, truth, truth_folder)
     try:
-        things = {int(c["id"]): bool(c["isthing"]) for c in true["categories"]}
-        names = {int(c["id"]): str(c.get("name", c["id"])) for c in true["categories"]}
-        by_image = [{a["image_id"]: a for a in d["annotations"]} for d in (true, predicted)]
+        answers = {a["image_id"]: a for a in predicted["annotations"]}
         pairs = []
-        for image in true["images"]:
-            for entries, path in zip(by_image, (truth, prediction), strict=True):
-                if image["id"] not in entries:
-                    raise ItemError(f"{path}: has no annotation of image {image['id']} ({image.get('file_name', '')})")
-            t, p = (entries[image["id"]] for entries in by_image)
+        for image, found in images:
+            if image["id"] not in answers:
+                raise _missing(prediction, image)
+            answer = answers[image["id"]]
             pairs.append(
-                PanopticPair(
-                    str(image["id"]),
-                    folders[0] / t["file_name"],
-                    tuple(t["segments_info"]),
-                    folders[1] / p["file_name"],
-                    tuple(p["segments_info"]),
+                replace(
+                    found,
+                    prediction_png=folder / answer["file_name"],
+                    prediction_segments=tuple(answer["segments_info"]),
                 )
             )
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{prediction}: not COCO panoptic JSON ({type(error).__name__}: {error})") from None
     return pairs, things, names
+
+
+def panoptic_truths(
+    truth: Path, photos: Path, truth_folder: Path | None = None
+) -> tuple[list[PanopticPair], dict[int, bool], dict[int, str]]:
+    """The same without predictions, each image with its photo out of the folder `photos`."""
+    images, things, names = _panoptic_truth(read_json(truth), truth, truth_folder)
+    require_directory(photos, f"the photos of {truth.name} belong there")
+    try:
+        pairs = [replace(found, photo=photos / image["file_name"]) for image, found in images]
+    except KeyError:
+        raise StorageError(f"{truth}: an image has no file_name, by which its photo would be found") from None
+    return pairs, things, names
+
+
+def _panoptic_truth(
+    content: dict[str, Any], path: Path, folder: Path | None
+) -> tuple[list[tuple[dict[str, Any], PanopticPair]], dict[int, bool], dict[int, str]]:
+    folder = require_directory(folder or path.with_suffix(""), f"the PNG files of {path.name} belong there")
+    try:
+        things = {int(c["id"]): bool(c["isthing"]) for c in content["categories"]}
+        names = {int(c["id"]): str(c.get("name", c["id"])) for c in content["categories"]}
+        by_image = {a["image_id"]: a for a in content["annotations"]}
+        images = []
+        for image in content["images"]:
+            if image["id"] not in by_image:
+                raise _missing(path, image)
+            entry = by_image[image["id"]]
+            pair = PanopticPair(str(image["id"]), folder / entry["file_name"], tuple(entry["segments_info"]))
+            images.append((image, pair))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"{path}: not COCO panoptic JSON ({type(error).__name__}: {error})") from None
+    return images, things, names
+
+
+def _missing(path: Path, image: dict[str, Any]) -> ItemError:
+    return ItemError(f"{path}: has no annotation of image {image['id']} ({image.get('file_name', '')})")
 
 
 def read_instances(path: Path) -> dict[str, Any]:
