@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,7 +38,14 @@ def some(strategy):
     return st.lists(strategy, max_size=3).map(tuple)
 
 
-asks = st.builds(
+def of_the_whole(ask: Ask, things, kind) -> Ask:
+    """Only an ask with classes can say which are things, and ask for the whole photo."""
+    if not ask.classes:
+        return ask
+    return replace(ask, things=tuple(things[: len(ask.classes)]), kind=kind)
+
+
+plain_asks = st.builds(
     Ask,
     points=some(points),
     boxes=some(boxes),
@@ -49,7 +57,16 @@ asks = st.builds(
     references=some(st.builds(Reference, st.none() | st.text(), regions)),
     classes=some(st.text()),
     multimask=st.booleans(),
+    every=st.booleans(),
+    threshold=st.none() | st.floats(0, 1),
+    answer=st.sampled_from(stream.ANSWERS),
     id=st.none() | st.text(),
+)
+asks = st.builds(
+    of_the_whole,
+    plain_asks,
+    st.just(()) | st.lists(st.none() | st.booleans(), min_size=3, max_size=3),
+    st.none() | st.sampled_from(stream.KINDS),
 )
 
 
@@ -78,10 +95,13 @@ def test_an_ask_comes_back_from_json_as_it_went(ask):
 
 score = st.floats(0, 1)
 predictions = st.lists(
-    st.tuples(masks, score, st.none() | st.text(), st.none() | score, st.integers(1, 2**31), st.none() | st.text()),
+    st.tuples(
+        *(masks, score, st.none() | st.text(), st.none() | score, st.integers(1, 2**31), st.none() | st.text()),
+        st.none() | st.booleans(),
+    ),
     max_size=4,
 ).map(lambda rows: Prediction(SIZE, **dict(zip(FIELDS, map(tuple, zip(*rows, strict=True)), strict=False))))
-FIELDS = ("masks", "scores", "labels", "label_scores", "ids", "phrases")
+FIELDS = ("masks", "scores", "labels", "label_scores", "ids", "phrases", "things")
 
 
 @given(predictions, asks, st.text(), st.lists(st.text(), max_size=2))
@@ -154,6 +174,13 @@ def test_a_single_prompt_needs_no_outer_list(given, expected):
     assert ask == expected
 
 
+def test_a_class_list_may_be_named_as_on_the_command_line():
+    ask = stream.ask_from_json({"classes": "coco", "kind": "panoptic"}, "line 1")
+    assert (len(ask.classes), sum(ask.things), ask.classes[-1], ask.kind) == (133, 80, "rug-merged", "panoptic")
+    ask = stream.ask_from_json({"at": [3, 4], "classes": "cat, dog"}, "line 1")
+    assert (ask.classes, ask.things) == (("cat", "dog"), ())
+
+
 def test_masks_named_by_file_are_read_by_the_callers_reader():
     mask = rle.encode(np.eye(6, 9))
     read = {"m.png": mask}.__getitem__
@@ -182,6 +209,14 @@ def test_masks_named_by_file_are_read_by_the_callers_reader():
         ({"references": [{"image": "a.jpg"}]}, "'references' can't be used"),
         ({"references": 3}, "'references' can't be used"),
         ({"classes": [1]}, "'classes' can't be used"),
+        ({"classes": " , "}, "'classes' can't be used: classes: no words"),
+        ({"classes": ["cat"], "things": [True, False]}, "'things' can't be used: says of 2 classes"),
+        ({"classes": ["cat"], "things": [1]}, "'things' can't be used"),
+        ({"classes": ["cat"], "kind": "panoptical"}, "'kind' can't be used: is one of panoptic, semantic, instance"),
+        ({"kind": "panoptic"}, "'kind' can't be used: goes with \"classes\""),
+        ({"text": "cat", "threshold": 2}, "'threshold' can't be used: is a number from 0 to 1"),
+        ({"text": "cat", "answer": "words"}, "'answer' can't be used: is one of all, text, visual"),
+        ({"text": "cat", "all": 1}, "'all' can't be used"),
     ],
 )
 def test_what_is_wrong_in_an_ask_is_named(value, what):

@@ -184,11 +184,11 @@ class Heard(Events):
         self.order: list[tuple[str, str]] = []
         self.summary: Summary | None = None
 
-    def done(self, image, files, records):
+    def done(self, image, files, records, masks):
         self.order.append(("done", image))
         self.lines += records
 
-    def skipped(self, image, files, records):
+    def skipped(self, image, files, records, masks):
         self.order.append(("skipped", image))
         self.lines += records
 

@@ -17,7 +17,7 @@ class Ready(fake.Heard):
     def started(self, summary):
         print("started", flush=True)
 
-    def done(self, image, files, records):
+    def done(self, image, files, records, masks):
         print(image, flush=True)
 
 

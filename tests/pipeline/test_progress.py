@@ -42,9 +42,9 @@ def test_on_a_terminal_it_shows_counts_and_passes_everything_on(monkeypatch):
         events.started(summary)
         for n in range(2):
             summary.done += 1
-            events.done(f"{n}.png", [], [])
+            events.done(f"{n}.png", [], [], [1])
             events.progress(summary)
-        events.skipped("2.png", [], [])
+        events.skipped("2.png", [], [], [1])
         events.failed({"image": "3.png"}, ValueError("x"))
         events.planned("4.png")
         events.notice("slow")

@@ -235,7 +235,7 @@ def test_a_run_file_is_streamed_to_stdout_photo_by_photo(inputs):
     seen = []
 
     class Watching(Heard):
-        def done(self, image, files, records):
+        def done(self, image, files, records, masks):
             seen.append(stdout.getvalue().count(b"\n"))
 
     run(fake.plan(inputs, None, formats=("areas",)), Bright(), How(), Watching(), formats=FORMATS, stdout=stdout)

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segcli.core.classes import ClassList
 from segcli.core.colors import parse_color
 from segcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from segcli.io.formats.contract import Options
 
-FORMATS = ("mask", "palette", "cutout", "overlay", "coco", "panoptic", "jsonl", "labelme", "yolo", "svg", "npz", "ora")
+FORMATS = (
+    *("mask", "palette", "cutout", "overlay", "coco", "panoptic", "semantic"),
+    *("jsonl", "labelme", "yolo", "svg", "npz", "ora"),
+)
 """The names of `segcli.io.formats.FORMATS` (a test holds them equal), which would bring numpy along."""
 
 DEFAULT_MODEL = "seem-nano"
@@ -181,12 +185,12 @@ class Writing:
             return path.parent, path.name
         return path, None
 
-    def options(self, categories: tuple[str, ...] = ()) -> Options:
+    def options(self, classes: ClassList = ClassList()) -> Options:  # noqa: B008 - frozen
         """The same for the format writers. Raises StorageError for a --coco-images that can't be used."""
-        from segcli.io.formats.coco import read_ids
+        from segcli.io.formats.coco import Given, read_ids
         from segcli.io.formats.contract import Options
 
-        images, labels = ({}, {}) if self.coco_images is None else read_ids(Path(self.coco_images))
+        given = Given() if self.coco_images is None else read_ids(Path(self.coco_images))
 
         return Options(
             union=self.union,
@@ -196,9 +200,10 @@ class Writing:
             invert=self.invert,
             background=self._colour(),
             image_type="webp" if self.image_type == "webp" else "png",
-            coco_images=images,
-            coco_categories=labels,
-            categories=categories,
+            coco_images=given.images,
+            coco_categories=given.categories or classes.id_of,
+            categories=classes.names,
+            stuff=tuple(dict.fromkeys([*classes.stuff, *given.stuff])),
         )
 
     def _colour(self) -> tuple[int, int, int] | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import glob
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from segcli.cli.errors import warn
 from segcli.cli.options import Computing, Reading, Telling, Writing, number
+from segcli.core.classes import ClassList
 from segcli.core.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
+    from segcli.core.ask import Ask
     from segcli.io.inputs import Found
     from segcli.models.api import Promptable
     from segcli.pipeline.events import Summary
@@ -47,13 +50,18 @@ def _base(typed: str) -> Path:
     return (fixed if fixed.is_dir() else fixed.parent).resolve()
 
 
-def open_lazily(entry: Entry, computing: Computing, telling: Telling) -> Callable[[], Promptable]:
-    """A function that opens the checkpoint when the run turns out to need it."""
+def open_lazily(
+    entry: Entry,
+    computing: Computing,
+    telling: Telling,
+    prepare: Callable[[Promptable], Promptable] = lambda model: model,
+) -> Callable[[], Promptable]:
+    """A function that opens the checkpoint when the run turns out to need it, and makes it ready with `prepare`."""
 
     def opened() -> Promptable:
         from segcli.registry.load import open_model
 
-        return open_model(
+        model = open_model(
             computing.model,
             device=computing.device,
             dtype=computing.dtype,
@@ -62,6 +70,7 @@ def open_lazily(entry: Entry, computing: Computing, telling: Telling) -> Callabl
             offline=computing.offline,
             say=_say(telling),
         )
+        return prepare(model)
 
     return opened
 
@@ -74,11 +83,23 @@ def run_items(
     writing: Writing,
     computing: Computing,
     telling: Telling,
-    classes: tuple[str, ...] = (),
+    classes: ClassList | tuple[str, ...] = (),
+    *,
+    needs_masks: bool = False,
+    prepare: Callable[[Promptable], Promptable] = lambda model: model,
+    settings: Mapping[str, object] = MappingProxyType({}),
+    chooses: bool = False,
 ) -> NoReturn:
-    """Do the items and exit with the run's code. Raises SegError for what concerns the run as a whole."""
+    """Do the items and exit with the run's code. Raises SegError for what concerns the run as a whole.
+
+    classes:  that are known in advance; those of the asks if left out.
+    needs_masks: an empty answer is exit code 7, after everything is done.
+    prepare:  makes the opened model ready. settings: what else decides the results, for the fingerprint.
+    chooses:  answers name the examples that were chosen, and people want to hear of it.
+    """
     from segcli.cli.report import Report
     from segcli.io.formats import FORMATS
+    from segcli.pipeline.briefing import brief, contents, named, spoken
     from segcli.pipeline.plan import Output, Plan, fingerprint
     from segcli.pipeline.progress import with_bar
     from segcli.pipeline.run import How, run
@@ -88,16 +109,27 @@ def run_items(
         raise UsageError("--json and -o - both write to stdout; give -o DIR, or take --json away")
     if writing.to_stdout and len(items) > 1 and FORMATS[writing.names[0]].run_file is None:
         raise UsageError(f"-o - takes one photo with -f {writing.names[0]}, these are {len(items)}; give -o DIR")
+    asks = asked(items)
+    listed = classes if isinstance(classes, ClassList) else ClassList(classes)
+    references, words = named(asks), spoken(asks)
+    if references:
+        settings = {**settings, "references": contents(references)}
+
+    def ready(model: Promptable) -> Promptable:
+        brief(model, words, references)
+        return prepare(model)
+
     directory, template = writing.place
     plan = Plan(
         items=items,
-        output=Output(directory, template, writing.names, writing.options(classes)),
+        output=Output(directory, template, writing.names, writing.options(listed or ClassList(words))),
         fingerprint=fingerprint(
             verb=verb,
             model=entry.name,
             revision=_revision(entry, computing, writing, telling),
             seed=computing.seed,
             dtype=computing.dtype,
+            **settings,
         ),
         model=entry.name,
     )
@@ -107,6 +139,7 @@ def run_items(
         json=telling.json,
         failures=writing.to_stdout and writing.names == ("jsonl",),
         debug=telling.debug,
+        wants_records=chooses and (telling.json or telling.verbose),
     )
     how = How(
         batch=number("--batch", computing.batch, low=1),
@@ -114,11 +147,26 @@ def run_items(
         force=writing.force,
         shard=None if reading.shard is None else Shard.parse(reading.shard),
         dry_run=writing.dry_run,
+        needs_masks=needs_masks,
     )
     summary: Summary = run(
-        plan, open_lazily(entry, computing, telling), how, report if telling.quiet else with_bar(report)
+        plan, open_lazily(entry, computing, telling, ready), how, report if telling.quiet else with_bar(report)
     )
     raise typer.Exit(summary.exit_code)
+
+
+def asked(items: Sequence[Item]) -> tuple[Ask, ...]:
+    """Every ask of the items, each once."""
+    from segcli.core.ask import Ask
+
+    found: dict[Ask, None] = {}
+    known: set[int] = set()  # all items of most runs share one tuple of asks
+    for item in items:
+        if not callable(item.asks) and id(item.asks) not in known:
+            known.add(id(item.asks))
+            for rounds in item.asks:
+                found.update(dict.fromkeys((rounds,) if isinstance(rounds, Ask) else rounds))
+    return tuple(found)
 
 
 def refuse_clashes(items: Sequence[Item], template: str | None) -> None:

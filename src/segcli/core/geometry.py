@@ -55,7 +55,7 @@ def resolve(ask: Ask, size: tuple[int, int], name: str, error: type[SegError] = 
     Percentages become pixels, boxes are clipped to the photo. Raises `error` with one line that names the photo
     and the prompt: a click outside, an empty stroke, box, polygon or mask, a mask of another size.
     """
-    where = f"outside of the photo ({size[1]} x {size[0]} pixels)"
+    where = _where(size)
     points = tuple(_point(p, size, name, where, error) for p in ask.points)
     boxes = tuple(_box(b, size, name, where, error) for b in ask.boxes)
     scribbles = tuple(_scribble(s, size, name, where, error) for s in ask.scribbles)
@@ -116,17 +116,33 @@ def _polygon(polygon: Polygon, size: tuple[int, int], name: str, where: str, err
 def _reference(
     reference: Reference, number: int, size: tuple[int, int], name: str, where: str, error: type[SegError]
 ) -> Reference:
-    if reference.image is not None:  # another photo's region is checked against that photo
+    if reference.image is not None:  # another photo's region is checked against that photo: `resolve_region`
         return reference
-    region = reference.region
+    return replace(reference, region=_region(reference.region, size, name, f"reference {number}", where, error))
+
+
+def resolve_region(
+    region: Rle | Point | Box, size: tuple[int, int], name: str, error: type[SegError] = ItemError
+) -> Rle | Point | Box:
+    """A reference's region in pixels of the photo `name` of `size` (H, W) that it lies in, checked as by `resolve`."""
+    return _region(region, size, name, "the reference", _where(size), error)
+
+
+def _region(
+    region: Rle | Point | Box, size: tuple[int, int], name: str, what: str, where: str, error: type[SegError]
+) -> Rle | Point | Box:
     if isinstance(region, Point):
-        return replace(reference, region=_point(region, size, name, where, error))
+        return _point(region, size, name, where, error)
     if isinstance(region, Box):
-        return replace(reference, region=_box(region, size, name, where, error))
-    _same_size(region, size, name, f"mask of reference {number}", error)
+        return _box(region, size, name, where, error)
+    _same_size(region, size, name, f"mask of {what}", error)
     if not region.area:
-        raise error(f"{name}: the mask of reference {number} has nothing inside")
-    return reference
+        raise error(f"{name}: the mask of {what} has nothing inside")
+    return region
+
+
+def _where(size: tuple[int, int]) -> str:
+    return f"outside of the photo ({size[1]} x {size[0]} pixels)"
 
 
 def _same_size(mask: Rle, size: tuple[int, int], name: str, what: str, error: type[SegError]) -> None:

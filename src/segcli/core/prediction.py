@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,27 @@ class Prediction:
 
     def __len__(self) -> int:
         return len(self.masks)
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """What to call each mask: its label, else the phrase that asked for it, else None."""
+        return tuple(
+            phrase if label is None else label for label, phrase in zip(self.labels, self.phrases, strict=True)
+        )
+
+    def take(self, indices: Sequence[int]) -> Prediction:
+        """The masks at these indices, in their order, with all that is said of them."""
+        return replace(
+            self,
+            masks=tuple(self.masks[n] for n in indices),
+            scores=tuple(self.scores[n] for n in indices),
+            labels=tuple(self.labels[n] for n in indices),
+            label_scores=tuple(self.label_scores[n] for n in indices),
+            ids=tuple(self.ids[n] for n in indices),
+            phrases=tuple(self.phrases[n] for n in indices),
+            things=tuple(self.things[n] for n in indices),
+            soft=None if self.soft is None or not indices else self.soft[list(indices)],
+        )
 
     def dense(self, index: int) -> NDArray[np.bool_]:
         """Mask `index` as bool [H, W]."""

@@ -15,15 +15,19 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from segcli.core.ask import Ask, Box, Point, Polygon, Reference, Scribble
-from segcli.core.errors import ItemError
+from segcli.core.ask import Answer, Ask, Box, Kind, Point, Polygon, Reference, Scribble
+from segcli.core.classes import parse as parse_classes
+from segcli.core.errors import ItemError, UsageError
 from segcli.core.geometry import Percent
 from segcli.core.prediction import Prediction
 from segcli.core.rle import Rle, from_coco
 
 SCHEMA = 1
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ANSWERS: tuple[Answer, ...] = get_args(Answer)
+_Word = TypeVar("_Word", bound=str)
 
 ReadMask = Callable[[str], Rle]
 """How a mask that an ask names by file is read."""
@@ -67,6 +71,8 @@ def record(
             mask["label_score"] = _number(prediction.label_scores[n])
         if prediction.phrases[n] is not None:
             mask["phrase"] = prediction.phrases[n]
+        if prediction.things[n] is not None:
+            mask["thing"] = prediction.things[n]
         masks.append(mask)
     line: dict[str, Any] = {
         "seg": SCHEMA,
@@ -139,6 +145,7 @@ def _prediction(value: dict[str, Any]) -> Prediction:
         labels=tuple(m.get("label") for m in masks),
         label_scores=tuple(m.get("label_score") for m in masks),
         phrases=tuple(m.get("phrase") for m in masks),
+        things=tuple(m.get("thing") for m in masks),
         examples=tuple(_text(name) for name in value.get("examples", ())),
     )
     if all("id" in m for m in masks):
@@ -170,14 +177,25 @@ def ask_to_json(ask: Ask) -> dict[str, Any]:
         value["references"] = [_reference_to_json(r) for r in ask.references]
     if ask.classes:
         value["classes"] = list(ask.classes)
+    if ask.things:
+        value["things"] = list(ask.things)
+    if ask.kind is not None:
+        value["kind"] = ask.kind
     if ask.multimask:
         value["multimask"] = True
+    if ask.every:
+        value["all"] = True
+    if ask.threshold is not None:
+        value["threshold"] = ask.threshold
+    if ask.answer != "all":
+        value["answer"] = ask.answer
     return value
 
 
 ASK_KEYS = frozenset(
     [f"{sign}{kind}" for kind in ("at", "box", "scribble", "polygon") for sign in ("", "not_")]
-    + ["id", "mask", "previous", "text", "references", "classes", "multimask"]
+    + ["id", "mask", "previous", "text", "references", "classes", "things", "kind", "multimask"]
+    + ["all", "threshold", "answer"]
 )
 """Every key that `ask_from_json` reads."""
 
@@ -222,11 +240,20 @@ def ask_from_json(value: Any, name: str, read_mask: ReadMask | None = None) -> A
         text = None if value.get(key := "text") is None else _text(value[key])
         key = "references"
         references = tuple(_reference_from_json(r, mask) for r in value.get(key, ()))
-        key = "classes"
-        classes = tuple(_text(c) for c in value.get(key, ()))
+        classes, known = _classes(value.get(key := "classes"))
+        key = "things"
+        things = tuple(None if t is None else _flag(t) for t in value.get(key, ()))
+        if things and len(things) != len(classes):
+            raise ValueError(f"says of {len(things)} classes whether they are things, there are {len(classes)}")
+        kind = _word(value.get(key := "kind"), KINDS)
+        if kind is not None and not classes:
+            raise ValueError('goes with "classes": give their names, or "coco"')
         multimask = _flag(value.get(key := "multimask", False))
+        every = _flag(value.get(key := "all", False))
+        threshold = None if value.get(key := "threshold") is None else _share(value[key])
+        answer = _word(value.get(key := "answer"), ANSWERS) or "all"
         given = value.get(key := "id")
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, UsageError) as error:
         raise ItemError(f"{name}: '{key}' can't be used: {error}") from None
 
     return Ask(
@@ -239,7 +266,12 @@ def ask_from_json(value: Any, name: str, read_mask: ReadMask | None = None) -> A
         text=text,
         references=references,
         classes=classes,
+        things=things or known,
+        kind=kind,
         multimask=multimask,
+        every=every,
+        threshold=threshold,
+        answer=answer,
         id=None if given is None else str(given),
     )
 
@@ -337,6 +369,27 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
+
+
+def _classes(value: Any) -> tuple[tuple[str, ...], tuple[bool | None, ...]]:
+    """Names and their things, of a list of names or of a text as behind --classes ("coco", a file)."""
+    if not isinstance(value, str):
+        return tuple(_text(name) for name in value or ()), ()
+    listed = parse_classes(value, "classes")
+    return listed.names, listed.things if any(thing is not None for thing in listed.things) else ()
+
+
+def _word(value: Any, words: tuple[_Word, ...]) -> _Word | None:
+    if value is not None and value not in words:
+        raise ValueError(f"is one of {', '.join(words)}")
+    found: _Word | None = value
+    return found
+
+
+def _share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError("is a number from 0 to 1")
+    return float(value)
 
 
 def _flag(value: Any) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from segcli.core.errors import RequirementError
+
 Record = dict[str, Any]
 """One JSON line: what became of one ask of one photo."""
 
@@ -18,6 +20,9 @@ class Summary:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    empty: int = 0  # items, done now or before, with an ask whose answer has no mask
+    empty_names: list[str] = field(default_factory=list)  # the first of these
+    needs_masks: bool = False  # an empty answer is a requirement that is not met
     refused: int = 0  # those of the failed whose output exists and is not this run's to replace
     planned: int = 0  # a dry run's items that a real one would do
     seconds: float = 0.0
@@ -28,10 +33,15 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 3 some items failed, 130 or 143 interrupted; a single item's failure gives its own code."""
+        """0 done, 3 some items failed, 7 an empty answer where masks are needed, 130 or 143 interrupted.
+
+        A single item's failure gives its own code.
+        """
         if self.signal is not None:
             return 128 + self.signal
-        return self.failure_code if self.failed else 0
+        if self.failed:
+            return self.failure_code
+        return RequirementError.exit_code if self.needs_masks and self.empty else 0
 
     def line(self) -> Record:
         """The summary as plain JSON data."""
@@ -42,6 +52,7 @@ class Summary:
                 "done": self.done,
                 "skipped": self.skipped,
                 "failed": self.failed,
+                "empty": self.empty,
                 "planned": self.planned,
                 "run_files": self.run_files,
                 "stopped": self.stopped,
@@ -63,10 +74,13 @@ class Events:
     def started(self, summary: Summary) -> None:
         """The plan is read; `summary.total` says how many items there are for this process."""
 
-    def done(self, image: str, files: Sequence[str], records: Sequence[Record]) -> None:
-        """An item was answered, its files are written. With `wants_records` there is one record an ask."""
+    def done(self, image: str, files: Sequence[str], records: Sequence[Record], masks: Sequence[int]) -> None:
+        """An item was answered, its files are written; `masks` says how many masks the answer to each ask has.
 
-    def skipped(self, image: str, files: Sequence[str], records: Sequence[Record]) -> None:
+        With `wants_records` there is one record an ask.
+        """
+
+    def skipped(self, image: str, files: Sequence[str], records: Sequence[Record], masks: Sequence[int]) -> None:
         """An item was done by an earlier run. It has no records when that run kept none."""
 
     def failed(self, record: Record, error: Exception) -> None:

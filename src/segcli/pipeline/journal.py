@@ -49,6 +49,7 @@ class Entry:
     """A `done` line: which files answer the item `key`, and made from which input.
 
     fragments: the item's parts of files for the whole run, by the name of that file.
+    masks:     how many masks the answer to each of its asks has.
     records:   its JSON lines for stdout, when they were asked for.
     """
 
@@ -59,6 +60,7 @@ class Entry:
     seconds: float
     formats: tuple[str, ...]
     fragments: dict[str, list[Any]]
+    masks: tuple[int, ...] = ()
     records: list[dict[str, Any]] | None = None
 
     def line(self) -> dict[str, Any]:
@@ -70,6 +72,7 @@ class Entry:
             "files": [list(file) for file in self.files],
             "formats": list(self.formats),
             "fragments": self.fragments,
+            "masks": list(self.masks),
             "seconds": self.seconds,
         }
         return line if self.records is None else {**line, "records": self.records}
@@ -85,6 +88,7 @@ class Entry:
             seconds=line["seconds"],
             formats=tuple(line["formats"]),
             fragments=line["fragments"],
+            masks=tuple(line.get("masks", ())),
             records=line.get("records"),
         )
 

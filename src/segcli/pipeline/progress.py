@@ -67,13 +67,13 @@ class _Bar(Events):
             self._progress = None
         self._events.finished(summary)
 
-    def done(self, image: str, files: Sequence[str], records: Sequence[Record]) -> None:
+    def done(self, image: str, files: Sequence[str], records: Sequence[Record], masks: Sequence[int]) -> None:
         """Passed on."""
-        self._events.done(image, files, records)
+        self._events.done(image, files, records, masks)
 
-    def skipped(self, image: str, files: Sequence[str], records: Sequence[Record]) -> None:
+    def skipped(self, image: str, files: Sequence[str], records: Sequence[Record], masks: Sequence[int]) -> None:
         """Passed on."""
-        self._events.skipped(image, files, records)
+        self._events.skipped(image, files, records, masks)
 
     def failed(self, record: Record, error: Exception) -> None:
         """Passed on."""

@@ -31,6 +31,9 @@ from segcli.pipeline.shard import Shard
 from segcli.pipeline.signals import Stop, stopping
 from segcli.pipeline.work import Writer
 
+_EMPTY_NAMES = 3
+"""Photos with an empty answer that the summary names; a run may have a million."""
+
 
 @dataclass(frozen=True)
 class How:
@@ -42,6 +45,7 @@ class How:
     force:        replace existing outputs, and do done items again.
     shard:        the part of the plan that is this process's own; None: all of it.
     dry_run:      say what would be done, touch nothing.
+    needs_masks:  an empty answer is a requirement that is not met: exit code 7, after everything is done.
     memory_mb:    what decoded photos and rendered files may take while they wait.
     """
 
@@ -51,6 +55,7 @@ class How:
     force: bool = False
     shard: Shard | None = None
     dry_run: bool = False
+    needs_masks: bool = False
     memory_mb: int = 512
 
     @property
@@ -82,7 +87,7 @@ def run(
     keys = _check_keys(plan)
     formats = formats or {name: get_format(name) for name in plan.output.formats}
     names = Names(plan.items, plan.output)
-    summary = Summary()
+    summary = Summary(needs_masks=how.needs_masks)
     start = time.monotonic()
     with ExitStack() as stack:
         stack.callback(lambda: events.finished(summary))
@@ -144,10 +149,12 @@ def _told(
         match outcome:
             case Finished():
                 summary.done += 1
-                events.done(outcome.item.name, *_files_and_records(outcome.entry, plan))
+                _empty(outcome, summary)
+                events.done(outcome.item.name, *_told_of(outcome.entry, plan))
             case Skipped():
                 summary.skipped += 1
-                events.skipped(outcome.item.name, *_files_and_records(outcome.entry, plan))
+                _empty(outcome, summary)
+                events.skipped(outcome.item.name, *_told_of(outcome.entry, plan))
             case Failed():
                 summary.failed += 1
                 summary.refused += outcome.refused
@@ -159,13 +166,23 @@ def _told(
             stop.enough = True
 
 
-def _files_and_records(entry: Entry, plan: Plan) -> tuple[list[str], list[Record]]:
-    """An entry's files and records, paths with the plan's directory before them."""
+def _empty(outcome: Finished | Skipped, summary: Summary) -> None:
+    """Count an item that has an ask without a mask."""
+    masks = outcome.entry.masks
+    if 0 in masks:
+        summary.empty += 1
+        if len(summary.empty_names) < _EMPTY_NAMES:
+            part = f" ({masks.count(0)} of {len(masks)} asks)" if any(masks) else ""
+            summary.empty_names.append(outcome.item.name + part)
+
+
+def _told_of(entry: Entry, plan: Plan) -> tuple[list[str], list[Record], tuple[int, ...]]:
+    """An entry's files and records, paths with the plan's directory before them, and its numbers of masks."""
     if plan.output.directory is None:
-        return [], list(entry.records or ())
+        return [], list(entry.records or ()), entry.masks
     directory = plan.output.directory
     records = [{**line, "files": [str(directory / file) for file in line["files"]]} for line in entry.records or ()]
-    return [str(directory / path) for path, _, _ in entry.files], records
+    return [str(directory / path) for path, _, _ in entry.files], records, entry.masks
 
 
 def _fail(outcome: Failed, existing: Existing | None, events: Events, summary: Summary, plan: Plan) -> None:
@@ -193,7 +210,7 @@ def _dry_run(plan: Plan, items: list[Item], existing: Existing | None, events: E
             events.planned(item.name)
         else:
             summary.skipped += 1
-            events.skipped(item.name, *_files_and_records(entry, plan))
+            events.skipped(item.name, *_told_of(entry, plan))
 
 
 def _to_stdout(plan: Plan, formats: Mapping[str, Format], outcomes: Iterable[Outcome], stdout: BinaryIO) -> None:

@@ -93,14 +93,30 @@ def remember(ask: Ask, before: Prediction) -> Ask:
 
 
 def decode(model: Promptable, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
-    """`model.decode`, in halves where the device has no memory for all asks at once."""
+    """`model.decode`, in halves where the device has no memory for all asks at once; what is asked is noted in it."""
     try:
-        return model.decode(encoded, asks)
+        return [noted(ask, prediction) for ask, prediction in zip(asks, model.decode(encoded, asks), strict=True)]
     except DeviceError:
         if len(asks) < 2:
             raise
     half = len(asks) // 2
     return decode(model, encoded, asks[:half]) + decode(model, encoded, asks[half:])
+
+
+def noted(ask: Ask, prediction: Prediction) -> Prediction:
+    """The prediction without masks below the ask's threshold, and with what the ask itself says of the others.
+
+    That is the phrase that asked for them, and whether their classes are things, each where the model said nothing.
+    """
+    if ask.threshold is not None and any(score < ask.threshold for score in prediction.scores):
+        prediction = prediction.take([n for n, score in enumerate(prediction.scores) if score >= ask.threshold])
+    if ask.text is not None and set(prediction.phrases) == {None}:
+        prediction = replace(prediction, phrases=(ask.text,) * len(prediction))
+    if ask.things and None in prediction.things:
+        thing = dict(zip(ask.classes, ask.things, strict=True))
+        said = zip(prediction.things, prediction.labels, strict=True)
+        prediction = replace(prediction, things=tuple(thing.get(name or "") if t is None else t for t, name in said))
+    return prediction
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,7 @@ class Writer:
             seconds=seconds,
             formats=output.formats,
             fragments=fragments,
+            masks=tuple(len(one.prediction) for one in answered),
             records=[
                 stream.record(
                     name, one.ask, one.prediction, one.model, files=[path for path, *_ in row], seconds=seconds

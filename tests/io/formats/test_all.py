@@ -23,13 +23,13 @@ from segcli.io.formats import FORMATS, NAMES, get_format, get_reader
 from segcli.io.formats.contract import Options, Readable
 
 READABLE = [name for name in NAMES if isinstance(FORMATS[name], Readable)]
-EXACT = ["mask", "palette", "coco", "panoptic", "jsonl", "npz"]
+EXACT = ["mask", "palette", "coco", "panoptic", "semantic", "jsonl", "npz"]
 OUTLINES = ["labelme", "yolo", "svg"]
 
 
 def test_the_formats_are_those_of_the_manual():
     assert set(NAMES) == {
-        *("mask", "palette", "cutout", "overlay", "coco", "panoptic"),
+        *("mask", "palette", "cutout", "overlay", "coco", "panoptic", "semantic"),
         *("jsonl", "labelme", "yolo", "svg", "npz", "ora"),
     }
     assert {name: FORMATS[name].name for name in FORMATS} == {name: name for name in NAMES}
@@ -73,7 +73,9 @@ def test_no_target_is_a_legal_answer(name, tmp_path):
     paths = write(name, [answered([])], tmp_path)
     assert paths
     if name in READABLE:
-        (only,) = read(name, paths[-1] if FORMATS[name].run_file and name != "yolo" else paths[0], size=SIZE)
+        (only,) = read(
+            name, paths[-1] if FORMATS[name].run_file and name not in ("yolo", "semantic") else paths[0], size=SIZE
+        )
         assert only.rle is None
         assert only.size == SIZE
 

@@ -61,8 +61,8 @@ def test_given_ids_are_used_for_photos_and_classes(tmp_path):
         "categories": [{"id": 18, "name": "dog"}, {"id": 17, "name": "cat"}],
     }
     (tmp_path / "given.json").write_text(json.dumps(given))
-    images, categories = read_ids(tmp_path / "given.json")
-    value = json.loads(run(tmp_path, Options(coco_images=images, coco_categories=categories))[1].read_text())
+    ids = read_ids(tmp_path / "given.json")
+    value = json.loads(run(tmp_path, Options(coco_images=ids.images, coco_categories=ids.categories))[1].read_text())
     assert [photo["id"] for photo in value["images"]] == [100, 101, 102, 7]
     assert {c["name"]: c["id"] for c in value["categories"]} == {"dog": 18, "cat": 17, "object": 19}
     assert [a["category_id"] for a in value["annotations"][:3]] == [17, 18, 19]

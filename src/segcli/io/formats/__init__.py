@@ -15,6 +15,7 @@ NAMES = (
     "overlay",
     "coco",
     "panoptic",
+    "semantic",
     "jsonl",
     "labelme",
     "yolo",

@@ -31,7 +31,7 @@ def opacities(answered: Answered, options: Options) -> Iterator[Opacity]:
     if options.union or not len(prediction):
         yield None, None, _inverted(_together(prediction, soft=options.soft), options)
         return
-    for index, label in enumerate(prediction.labels):
+    for index, label in enumerate(prediction.names):
         one = soft_alpha(prediction, index) if options.soft else hard_alpha(prediction.masks[index])
         yield index + 1, label, _inverted(one, options)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from segcli.core.errors import ItemError
 from segcli.core.image import Image
+from segcli.core.prediction import Prediction
 from segcli.io.formats.contract import Answered, Options
 from segcli.io.images import read_bytes
 
@@ -66,6 +67,16 @@ class ImageIds:
         if self._given:
             return lookup(self._given, file_name)
         return self._new.setdefault(file_name, len(self._new) + 1)
+
+
+def said_of(prediction: Prediction, n: int) -> dict[str, Any]:
+    """Score, name, and what else is known of mask `n`, as plain JSON data; `label` may be None, others are left out."""
+    said: dict[str, Any] = {"score": score_of(prediction.scores[n]), "label": prediction.names[n]}
+    if prediction.label_scores[n] is not None:
+        said["label_score"] = score_of(prediction.label_scores[n])
+    if prediction.phrases[n] is not None:
+        said["phrase"] = prediction.phrases[n]
+    return said
 
 
 def lookup(given: dict[str, int], file_name: str) -> int:

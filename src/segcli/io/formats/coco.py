@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import numpy as np
 from segcli.core.errors import ItemError, StorageError
 from segcli.core.geometry import fill_rings
 from segcli.core.rle import Rle, encode, from_coco
-from segcli.io.formats.base import UNLABELLED, Categories, ImageIds, compact, lookup, read_json, score_of
+from segcli.io.formats.base import UNLABELLED, Categories, ImageIds, compact, lookup, read_json, said_of
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 
 
@@ -41,8 +42,7 @@ class Coco:
                     "segmentation": rle.coco(),
                     "bbox": list(rle.bbox),
                     "area": rle.area,
-                    "score": score_of(prediction.scores[n]),
-                    "label": prediction.labels[n],
+                    **said_of(prediction, n),
                 }
                 for n, rle in enumerate(prediction.masks)
             ],
@@ -69,7 +69,7 @@ class Coco:
                     "bbox": mask["bbox"],
                     "area": mask["area"],
                     "iscrowd": 0,
-                    "score": mask["score"],
+                    **{key: mask[key] for key in ("score", "label_score", "phrase") if key in mask},
                 }
                 yield (b",\n" if number > 1 else b"\n") + compact(annotation)
         yield b'\n],"images":['
@@ -119,15 +119,26 @@ def mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[Rle, bool]:
     return encode(union), False
 
 
-def read_ids(path: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """File name -> image id and class name -> category id of a COCO file (--coco-images).
+@dataclass(frozen=True)
+class Given:
+    """What a COCO file fixes: file name -> image id, class name -> category id, and the classes that are stuff."""
+
+    images: dict[str, int] = field(default_factory=dict)
+    categories: dict[str, int] = field(default_factory=dict)
+    stuff: tuple[str, ...] = ()
+
+
+def read_ids(path: Path) -> Given:
+    """The ids of a COCO file (--coco-images).
 
     Raises StorageError when it can't be read or holds no images: the whole run needs it.
     """
     try:
         value = read_json(path)
         images = {str(photo["file_name"]): int(photo["id"]) for photo in value["images"]}
-        return images, {str(c["name"]): int(c["id"]) for c in value.get("categories", ())}
+        rows = value.get("categories", ())
+        stuff = tuple(str(c["name"]) for c in rows if not c.get("isthing", 1))
+        return Given(images, {str(c["name"]): int(c["id"]) for c in rows}, stuff)
     except ItemError as error:
         raise StorageError(str(error)) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -30,8 +30,9 @@ class Options:
     background: tuple[int, int, int] | None = None  # cutout: flatten onto this colour
     image_type: Literal["png", "webp"] = "png"  # cutout
     coco_images: dict[str, int] = field(default_factory=dict)  # file name -> image id, from --coco-images
-    coco_categories: dict[str, int] = field(default_factory=dict)  # class name -> category id, from the same file
+    coco_categories: dict[str, int] = field(default_factory=dict)  # class name -> category id, from there or --classes
     categories: tuple[str, ...] = ()  # class list known in advance, fixes category ids
+    stuff: tuple[str, ...] = ()  # those classes that can't be counted
 
 
 @dataclass(frozen=True)

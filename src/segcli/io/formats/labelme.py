@@ -16,7 +16,7 @@ from segcli.core.errors import ItemError
 from segcli.core.geometry import box_mask, fill_rings
 from segcli.core.outline import outlines, ring_area, simplify
 from segcli.core.rle import Rle, decode_tight, encode
-from segcli.io.formats.base import UNLABELLED, PerPhoto, compact, read_json, score_of
+from segcli.io.formats.base import UNLABELLED, PerPhoto, compact, read_json, said_of
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 from segcli.io.images import pixel_limit, read_indexed
 from segcli.io.png import write_png
@@ -35,11 +35,10 @@ class LabelMe(PerPhoto):
         prediction = answered.prediction
         shapes: list[dict[str, Any]] = []
         for n in range(len(prediction)):
-            label = prediction.labels[n] or prediction.phrases[n] or UNLABELLED
+            label = prediction.names[n] or UNLABELLED
             shape = {"label": label, "flags": {}, "description": "", "group_id": prediction.ids[n]}
-            score = score_of(prediction.scores[n])
-            if score is not None:
-                shape["score"] = score
+            said = said_of(prediction, n)
+            shape |= {key: said[key] for key in ("score", "label_score", "phrase") if said.get(key) is not None}
             shapes += [{**shape, **part} for part in _parts(prediction.masks[n])]
         value: dict[str, Any] = {
             "version": VERSION,

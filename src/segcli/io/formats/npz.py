@@ -44,13 +44,15 @@ class Npz(PerPhoto):
         """One file; N = 0 when there is no target. Masks pass one at a time."""
         prediction = answered.prediction
         height, width = prediction.size
-        labels = np.array([label or "" for label in prediction.labels], dtype=np.str_)
+        labels = np.array([name or "" for name in prediction.names], dtype=np.str_)
+        sure = [np.nan if score is None else score for score in prediction.label_scores]
         others: dict[str, NDArray[Any]] = {
             "size": np.array(prediction.size, dtype=np.int64),
             "ids": np.array(prediction.ids, dtype=np.int64),
             "scores": np.array(prediction.scores, dtype=np.float64),
             "labels": labels if len(labels) else np.empty(0, dtype="<U1"),
-            "labelled": np.array([label is not None for label in prediction.labels], dtype=np.bool_),
+            "labelled": np.array([name is not None for name in prediction.names], dtype=np.bool_),
+            "label_scores": np.array(sure, dtype=np.float64),
         }
         file = BytesIO()
         with zipfile.ZipFile(file, "w", compresslevel=1) as archive:

@@ -37,7 +37,7 @@ class Ora(PerPhoto):
         file = BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr(member("mimetype", stored=True), b"image/openraster")
-            for n, label in enumerate(prediction.labels):
+            for n, label in enumerate(prediction.names):
                 soft = options.soft and prediction.soft is not None
                 alpha = soft_alpha(prediction, n) if soft else hard_alpha(prediction.masks[n])
                 region = tight(alpha, 0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError
 from segcli.core.rle import encode, merge
-from segcli.io.formats.base import UNLABELLED, Categories, ImageIds, compact, lookup, read_json, score_of
+from segcli.io.formats.base import UNLABELLED, Categories, ImageIds, compact, lookup, read_json, said_of
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 from segcli.io.formats.palette import paint_ids
 from segcli.io.images import read_image
@@ -40,9 +40,9 @@ class Panoptic:
         segments = []
         for n, (area, box) in enumerate(_visible(answered)):
             if area:
-                score, label = score_of(prediction.scores[n]), prediction.labels[n]
-                segment = {"id": prediction.ids[n], "bbox": box, "area": area}
-                segments.append({**segment, "score": score, "label": label})
+                segment = {"id": prediction.ids[n], "bbox": box, "area": area, **said_of(prediction, n)}
+                thing = prediction.things[n]
+                segments.append(segment if thing is None else {**segment, "thing": thing})
         return {
             "file_name": file_name,
             "png": str(answered.relative.with_suffix(".png")),
@@ -55,6 +55,7 @@ class Panoptic:
         """The file; annotations first, as in `coco`."""
         categories, ids = Categories(options), ImageIds(options)
         photos: dict[str, dict[str, Any]] = {}
+        stuff = set(options.stuff)
         yield b'{"info":{"description":"segments by seg"},"licenses":[],"annotations":['
         for n, fragment in enumerate(fragments):
             file_name = fragment["file_name"]
@@ -67,16 +68,20 @@ class Panoptic:
                     "bbox": s["bbox"],
                     "area": s["area"],
                     "iscrowd": 0,
-                    "score": s["score"],
+                    **{key: s[key] for key in ("score", "label_score", "phrase") if key in s},
                 }
                 for s in fragment["segments"]
             ]
+            stuff.update(s["label"] for s in fragment["segments"] if s.get("thing") is False)
             annotation = {"image_id": ids.of(file_name), "file_name": fragment["png"], "segments_info": segments}
             yield (b",\n" if n else b"\n") + compact(annotation)
         yield b'\n],"images":['
         for n, photo in enumerate(photos.values()):
             yield (b",\n" if n else b"\n") + compact(photo)
-        named = [{"id": i, "name": name, "supercategory": "", "isthing": 1} for name, i in categories.ids.items()]
+        named = [
+            {"id": i, "name": name, "supercategory": "", "isthing": int(name not in stuff)}
+            for name, i in categories.ids.items()
+        ]
         yield b'\n],"categories":' + compact(named) + b"}\n"
 
     def read(

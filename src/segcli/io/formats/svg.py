@@ -38,7 +38,7 @@ class Svg(PerPhoto):
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
         ]
-        for n, label in enumerate(prediction.labels):
+        for n, label in enumerate(prediction.names):
             path = " ".join(_path(ring) for ring in simplified(prediction.masks[n]))
             number = prediction.ids[n]
             red, green, blue = overlay_color(n)
@@ -46,6 +46,8 @@ class Svg(PerPhoto):
             attributes = f'id="mask-{number}" fill="#{red:02x}{green:02x}{blue:02x}" fill-opacity="0.5"'
             attributes += f' fill-rule="evenodd" data-id="{number}"'
             attributes += "" if score is None else f' data-score="{score!r}"'
+            sure = score_of(prediction.label_scores[n])
+            attributes += "" if sure is None else f' data-label-score="{sure!r}"'
             title = ""
             if label is not None:
                 clean = xml_text(label)

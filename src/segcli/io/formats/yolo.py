@@ -31,7 +31,7 @@ class Yolo:
         prediction = answered.prediction
         numbers = {name: n for n, name in enumerate(_names(options))}
         lines = []
-        for n, label in enumerate(prediction.labels):
+        for n, label in enumerate(prediction.names):
             name = UNLABELLED if label is None else label
             if name not in numbers:
                 raise ItemError(
