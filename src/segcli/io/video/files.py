@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -133,18 +134,24 @@ class VideoFile:
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Decoded frames in the order of their times. Raises ItemError at a packet that can't be decoded."""
         decoder = _decoder(stream)
-        number, broken = 0, None
+        number = 0
+        coming: list[int] = []  # times of packets whose frames have not come out yet, as a heap
         try:
             for packet in container.demux(stream):
-                broken = packet.pts
                 if packet.size and packet.is_corrupt:
                     raise ValueError("the packet is marked as damaged")
+                if packet.size and packet.pts is not None and not packet.is_discard:
+                    heappush(coming, packet.pts)
                 for frame in decoder.decode(packet if packet.size else None):
                     _refuse_damage(frame)
+                    while coming and frame.pts is not None and coming[0] <= frame.pts:
+                        heappop(coming)
                     yield frame
                     number += 1
+            if coming and number:  # decoders that work in several threads pass over errors at the end
+                raise ValueError("its packet gives none")
         except (_av_error(), ValueError) as error:
-            for frame in _before(decoder, broken):
+            for frame in _still_whole(decoder, coming):
                 yield frame
                 number += 1
             raise ItemError(
@@ -190,14 +197,13 @@ def _decoder(stream: Any) -> Any:
     return context
 
 
-def _before(decoder: Any, broken: int | None) -> Iterator[Any]:
-    """What the decoder still holds of the time before a damaged packet."""
-    if broken is None:
-        return
+def _still_whole(decoder: Any, coming: list[int]) -> Iterator[Any]:
+    """What the decoder still holds after an error, up to the first frame that does not follow the one before."""
     try:
         for frame in decoder.decode(None):
-            if frame.pts is not None and frame.pts < broken and not frame.is_corrupt:
-                yield frame
+            if not coming or frame.pts != heappop(coming) or frame.is_corrupt:
+                return
+            yield frame
     except _av_error():
         return
 

@@ -98,7 +98,9 @@ def _refuse_colours(path: Path) -> None:
     colours, counts = np.unique(packed, return_counts=True)
     large = [c for c, n in zip(colours.tolist(), counts.tolist(), strict=True) if c and n >= EDGE_SHARE * packed.size]
     if len(large) > 1:
-        raise UsageError(f"{path}: holds {len(large)} colours, not ids; give an indexed or grey PNG, or black and white")
+        raise UsageError(
+            f"{path}: holds {len(large)} colours, not ids; give an indexed or grey PNG, or black and white"
+        )
 
 
 def _indexed(path: Path) -> bool:
