@@ -38,10 +38,16 @@ def _checkpoints(incomplete: str) -> list[str]:
     return [name for name in catalogue() if name.startswith(incomplete)]
 
 
-def _formats(incomplete: str) -> list[str]:
+def complete_formats(incomplete: str) -> list[str]:
     """For the shell's completion of -f, also behind a comma."""
     before, comma, last = incomplete.rpartition(",")
     return [before + comma + name for name in FORMATS if name.startswith(last)]
+
+
+RequireMask = Annotated[
+    bool, typer.Option("--require-mask", help="Exit 7 when an answer is empty, after everything is done.")
+]
+"""For verbs that end in `run_items`."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Writing:
             metavar="NAME,…",
             help=f"Any of {', '.join(FORMATS)}. Repeatable.",
             show_default="mask",
-            autocompletion=_formats,
+            autocompletion=complete_formats,
         ),
     ] = field(default_factory=list)
     union: Annotated[bool, typer.Option("--union", help="mask, cutout: one file for all masks together.")] = False
@@ -285,6 +291,13 @@ class Telling:
         if self.fail_fast:
             return 1
         return None if self.max_failures is None else number("--max-failures", self.max_failures, low=1)
+
+
+def share(option: str, text: str) -> float:
+    """A number from 0 to 1. Raises UsageError."""
+    if not re.fullmatch(r"[+]?([0-9]+\.?[0-9]*|\.[0-9]+)", text) or float(text) > 1:
+        raise UsageError(f"{option} {text}: is not a number from 0 to 1; type for example {option} 0.5")
+    return float(text)
 
 
 def number(option: str, text: str, *, low: int) -> int:

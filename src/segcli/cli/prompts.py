@@ -7,12 +7,14 @@ outside, a mask of the wrong size) is checked when it is read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from segcli.core.classes import ClassList
+from segcli.core.classes import parse as parse_classes
 from segcli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from segcli.registry.weights import Entry
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,3})?")
+_OTHERS = 4  # checkpoints that a refusal names
 _ONLY_COORDINATES = re.compile(r"[0-9.,;%+\s-]*")
 
 
@@ -43,8 +46,8 @@ def _many(*names: str, metavar: str, help: str) -> typer.models.OptionInfo:  # n
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """What is pointed at. All together describe one object, unless --each."""
+class Places:
+    """What is pointed at. All together describe one object."""
 
     at: Annotated[Repeated, _many("--at", metavar="X,Y", help="A click on the object: pixels, or 50%,40%.")] = field(
         default_factory=list
@@ -74,13 +77,6 @@ class Prompts:
         str | None,
         typer.Option("--refine", metavar="FILE", help="The last round's mask; give its clicks again and add some."),
     ] = None
-    each: Annotated[bool, typer.Option("--each", help="Every --at and --box is an object of its own.")] = False
-    multimask: Annotated[
-        bool, typer.Option("--multimask", help="All answers of an ambiguous click, with scores, best first.")
-    ] = False
-    classes: Annotated[
-        str | None, typer.Option("--classes", metavar="A,B,C", help="Label the mask with one of these words.")
-    ] = None
 
     @property
     def given(self) -> bool:
@@ -89,7 +85,7 @@ class Prompts:
 
     def parse(self) -> Parsed:
         """Understand every prompt. Raises UsageError with a line that names it."""
-        parsed = Parsed(
+        return Parsed(
             points=tuple((pair("--at", t), True) for t in self.at)
             + tuple((pair("--not-at", t), False) for t in self.not_at),
             boxes=tuple((box("--box", t), True) for t in self.box)
@@ -99,10 +95,30 @@ class Prompts:
             polygons=tuple(outline("--polygon", t) for t in self.polygon),
             mask=None if self.mask is None else file("--mask", self.mask),
             previous=None if self.refine is None else file("--refine", self.refine),
-            classes=() if self.classes is None else words("--classes", self.classes),
-            multimask=self.multimask,
-            each=self.each,
         )
+
+
+@dataclass(frozen=True)
+class Prompts(Places):
+    """What is pointed at. All together describe one object, unless --each."""
+
+    each: Annotated[bool, typer.Option("--each", help="Every --at and --box is an object of its own.")] = False
+    multimask: Annotated[
+        bool, typer.Option("--multimask", help="All answers of an ambiguous click, with scores, best first.")
+    ] = False
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="coco|ade20k|voc|FILE|A,B,C",
+            help="Label each mask with one of these classes. A file has a class a line.",
+        ),
+    ] = None
+
+    def parse(self) -> Parsed:
+        """Understand every prompt. Raises UsageError with a line that names it."""
+        classes = ClassList() if self.classes is None else parse_classes(self.classes)
+        parsed = replace(super().parse(), classes=classes, multimask=self.multimask, each=self.each)
         parsed.check()
         return parsed
 
@@ -117,7 +133,7 @@ class Parsed:
     polygons: tuple[tuple[Pair, ...], ...] = ()
     mask: Path | None = None
     previous: Path | None = None
-    classes: tuple[str, ...] = ()
+    classes: ClassList = ClassList()  # noqa: RUF009 - frozen
     multimask: bool = False
     each: bool = False
 
@@ -148,25 +164,24 @@ class Parsed:
 
     def asks(self) -> tuple[Ask, ...]:
         """The asks: one, or one an object with `each`. Reads mask files. Raises UsageError."""
-        from dataclasses import replace
-
         from segcli.core.ask import Ask, Box, Point, Polygon, Scribble
 
-        points = tuple(Point(*_xy(xy), positive=on) for xy, on in self.points)
-        boxes = tuple(Box(*_xy(a), *_xy(b), positive=on) for (a, b), on in self.boxes)
+        points = tuple(Point(*in_pixels(xy), positive=on) for xy, on in self.points)
+        boxes = tuple(Box(*in_pixels(a), *in_pixels(b), positive=on) for (a, b), on in self.boxes)
         whole = Ask(
             points=points,
             boxes=boxes,
             scribbles=tuple(
                 Scribble(drawn=_mask(given, "--scribble" if on else "--not-scribble"), positive=on)
                 if isinstance(given, Path)
-                else Scribble(tuple(map(_xy, given)), positive=on)
+                else Scribble(tuple(map(in_pixels, given)), positive=on)
                 for given, on in self.scribbles
             ),
-            polygons=tuple(Polygon(tuple(map(_xy, ring))) for ring in self.polygons),
+            polygons=tuple(Polygon(tuple(map(in_pixels, ring))) for ring in self.polygons),
             mask=None if self.mask is None else _mask(self.mask, "--mask"),
             previous=None if self.previous is None else _mask(self.previous, "--refine"),
-            classes=self.classes,
+            classes=self.classes.names,
+            things=self.classes.said,
             multimask=self.multimask,
         )
         if not self.each:
@@ -182,10 +197,14 @@ def refuse_what_it_does_not_take(entry: Entry, kinds: dict[str, str]) -> None:
     """Raise UsageError when a kind of prompt (with the option that brought it) is not one of the checkpoint's."""
     for kind, option in kinds.items():
         if kind not in entry.accepts:
+            from segcli.registry.weights import catalogue
+
             takes = ", ".join(sorted(entry.accepts)) or "nothing"
+            others = [name for name, other in catalogue().items() if set(kinds) <= other.accepts]
+            named = f"-m {', '.join(others[:_OTHERS])}{' …' if len(others) > _OTHERS else ''}" if others else "-m"
             raise UsageError(
                 f"{option}: {entry.name} does not take prompts of the kind {kind}, only {takes}; "
-                f"choose another with -m (`seg models list` shows what each takes)"
+                f"choose another with {named} (`seg models list` shows what each takes)"
             )
 
 
@@ -240,14 +259,6 @@ def file(option: str, text: str) -> Path:
     return path
 
 
-def words(option: str, text: str) -> tuple[str, ...]:
-    """Words between commas, each once. Raises UsageError."""
-    found = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not found:
-        raise UsageError(f"{option}: no words; type for example {option} cat,dog,person")
-    return found
-
-
 def _pairs(option: str, text: str) -> tuple[Pair, ...]:
     return tuple(pair(option, part) for part in text.split(";") if part.strip())
 
@@ -265,8 +276,8 @@ def _coordinate(text: str) -> Coordinate | None:
     return Coordinate(value, percent) if abs(value) < 1e9 else None
 
 
-def _xy(given: Pair) -> tuple[float, float]:
-    """The pair as core's numbers."""
+def in_pixels(given: Pair) -> tuple[float, float]:
+    """The pair as core's numbers: pixels, or `Percent` until the photo is known."""
     from segcli.core.geometry import Percent
 
     x, y = (Percent(c.value) if c.percent else c.value for c in given)

@@ -13,6 +13,11 @@ from segcli.core.errors import UsageError
 
 VERBS = {
     "point": "Mask what clicks, boxes, scribbles, polygons and rough masks point at.",
+    "refer": "Mask what words refer to, alone or together with places and regions of other photos.",
+    "panoptic": "Mask everything in a photo that belongs to given classes.",
+    "incontext": "Mask what examples show: photos with masks say what is meant.",
+    "vos": "Follow objects through videos, from a mask, clicks, a box or words.",
+    "ask": "Answer questions about a photo in words.",
     "models": "List, fetch, check and convert checkpoints.",
     "train": "Train a checkpoint.",
     "bench": "Measure a checkpoint, or a folder of results, on a data set.",

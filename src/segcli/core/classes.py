@@ -55,6 +55,11 @@ class ClassList:
         return tuple(name for name, thing in zip(self.names, self.things, strict=True) if thing is False)
 
     @property
+    def said(self) -> tuple[bool | None, ...]:
+        """`things` as an ask has them: nothing at all where nobody said anything."""
+        return self.things if any(thing is not None for thing in self.things) else ()
+
+    @property
     def id_of(self) -> dict[str, int]:
         """Name -> id."""
         return dict(zip(self.names, self.ids, strict=True))

@@ -376,7 +376,7 @@ def _classes(value: Any) -> tuple[tuple[str, ...], tuple[bool | None, ...]]:
     if not isinstance(value, str):
         return tuple(_text(name) for name in value or ()), ()
     listed = parse_classes(value, "classes")
-    return listed.names, listed.things if any(thing is not None for thing in listed.things) else ()
+    return listed.names, listed.said
 
 
 def _word(value: Any, words: tuple[_Word, ...]) -> _Word | None:

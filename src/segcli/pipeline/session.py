@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from segcli.core import geometry
+from segcli.core.ask import Ask
 from segcli.core.errors import DeviceError, ItemError, SegError, UsageError
 from segcli.core.rle import Rle
 from segcli.io import images, stream
 from segcli.models.api import Encoded, Promptable
+from segcli.pipeline import briefing
 from segcli.pipeline.prompts import PromptLine, parse
 from segcli.pipeline.work import answer, remember
 
@@ -74,6 +76,24 @@ class Encodings:
             self._bytes -= held.encoded.nbytes
 
 
+class Known:
+    """Other photos that lines refer to; told to the model before the first line that does, and when they change."""
+
+    def __init__(self, model: Promptable) -> None:
+        self._model = model
+        self._status: dict[str, tuple[int, int, int]] = {}
+
+    def learn(self, asks: Sequence[Ask]) -> tuple[Ask, ...]:
+        """The asks with regions in pixels of their photos, which the model now knows. Raises UsageError."""
+        asks = tuple(map(briefing.resolved, asks))
+        for name in briefing.named(asks):
+            status = _status(name)
+            if self._status.get(name) != status:
+                briefing.brief(self._model, (), (name,))
+                self._status[name] = status
+        return asks
+
+
 def session(
     lines: Iterable[bytes],
     out: BinaryIO,
@@ -89,7 +109,7 @@ def session(
     passed over. `check` may refuse a line by raising SegError (a model that does not accept such a prompt). Errors of
     `out` (the reader has gone) pass through.
     """
-    encodings = Encodings(model, cache_mb << 20)
+    encodings, known = Encodings(model, cache_mb << 20), Known(model)
     memories: OrderedDict[tuple[str, str | None], Rle] = OrderedDict()
     failed = 0
     for number, text in enumerate(lines, 1):
@@ -100,7 +120,7 @@ def session(
             line = parse(text, f"line {number}")
             if check is not None:
                 check(line)
-            record = _answer(line, encodings, model, memories)
+            record = _answer(line, encodings, known, model, memories)
         except Exception as error:  # a bug at one line must not end somebody's session
             code = error.exit_code if isinstance(error, SegError) else 1
             record = stream.failure(line.image if line else "-", " ".join(str(error).split()) or repr(error), code)
@@ -115,12 +135,13 @@ def session(
 def _answer(
     line: PromptLine,
     encodings: Encodings,
+    known: Known,
     model: Promptable,
     memories: OrderedDict[tuple[str, str | None], Rle],
 ) -> dict[str, object]:
     start = time.perf_counter()
     encoded, size = encodings.get(line.image)
-    rounds = tuple(geometry.resolve(ask, size, line.image, UsageError) for ask in line.rounds)
+    rounds = tuple(geometry.resolve(ask, size, line.image, UsageError) for ask in known.learn(line.rounds))
     key = (line.image, line.id)
     if line.refine and rounds[0].previous is None:
         memory = memories.get(key)
