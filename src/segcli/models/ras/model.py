@@ -81,8 +81,12 @@ class Ras(nn.Module):
     @property
     def feature_width(self) -> int:
         """Channels of a mask's pooled features: the encoders' in order, positions, geometry."""
-        maps = sum(sum(self._encoder(n).widths) for n in range(len(self.encoders)))
-        return maps + self.config.positions + (GEOMETRY if self.config.geometry else 0)
+        return sum(sum(self._encoder(n).widths) for n in range(len(self.encoders))) + self.place_width
+
+    @property
+    def place_width(self) -> int:
+        """How many of them, the last ones, say only where a mask is."""
+        return self.config.positions + (GEOMETRY if self.config.geometry else 0)
 
     def positions(self, like: Tensor) -> list[Tensor]:
         """The position map as a list of one, or an empty one."""

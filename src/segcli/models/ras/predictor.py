@@ -101,11 +101,18 @@ class RasPredictor:
 
     def features(self, encoded: EncodedPhoto, masks: Sequence[Rle]) -> Tensor:
         """Pooled features [N, F]. Raises ValueError for a mask with nothing inside."""
-        rows = [grid_weights(mask, self.model.grids, self.model.config.pool) for mask in masks]
-        like = encoded.maps[0]
-        weights = [on_device([row[n] for row in rows], like) for n in range(len(self.model.grids))]
-        where = torch.from_numpy(np.stack([geometry(mask) for mask in masks])).to(like)
-        return self.model.mask_features(encoded.maps, weights, where)
+        return self._pooled(encoded.maps, self.model.grids, masks)
+
+    def places(self, masks: Sequence[Rle], like: Tensor) -> Tensor:
+        """The part of the features that says only where masks are, [N, `Ras.place_width`]."""
+        grids = self.model.grids[len(self.model.grids) - (self.model.config.positions > 0) :]
+        return self._pooled(self.model.positions(like), grids, masks)
+
+    def _pooled(self, maps: Sequence[Tensor], grids: Sequence[int], masks: Sequence[Rle]) -> Tensor:
+        rows = [grid_weights(mask, grids, self.model.config.pool) for mask in masks]
+        weights = [on_device([row[n] for row in rows], maps[0]) for n in range(len(grids))]
+        where = torch.from_numpy(np.stack([geometry(mask) for mask in masks])).to(maps[0])
+        return self.model.mask_features(maps, weights, where)
 
     def question(self, encoded: EncodedPhoto, ask: Ask, candidates: Sequence[Rle]) -> Question:
         """The ask as the network reads it. Raises UsageError for references that do not fit the sentence."""
