@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from segcli.models.seggpt.ensemble import spatial_example
 from segcli.models.seggpt.incontext import Examples, InContext
 from segcli.models.seggpt.keys import LAYOUTS, renamed
 from segcli.models.seggpt.model import SegGPT
+from segcli.models.seggpt.nano import NanoConfig
+from segcli.models.seggpt.nano_predictor import NanoInContext, build_nano
 from segcli.models.seggpt.palette import closeness, colors_of, paint
 from segcli.models.seggpt.panoptic import panoptic
 from segcli.models.seggpt.prepost import (
@@ -39,6 +41,7 @@ from segcli.models.seggpt.prepost import (
 )
 from segcli.models.seggpt.prompt import CLASSES, PLACES, checked_prompts, parts_of, starting_tensors, tuning_loss
 
+_C = TypeVar("_C")
 KINDS = {"semantic": SEMANTIC, "instance": INSTANCE}
 
 
@@ -230,13 +233,17 @@ def build(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     seed: int = 0,
-) -> SegGPTPredictor:
-    """A SegGPT from a checkpoint's tensors, which are already on `device` in `dtype`.
+) -> SegGPTPredictor | NanoInContext:
+    """A SegGPT, or seggpt-nano, from a checkpoint's tensors, which are already on `device` in `dtype`.
 
-    config: a preset, or the values of a `SegGPTConfig`. keys: a published layout, or "seg" for our own names.
+    config: a preset ("nano" for our own member), or the values of a `SegGPTConfig` or a `NanoConfig` (which names a
+    backbone). keys: a published layout, or "seg" for our own names.
     `seed` changes nothing: SegGPT draws no random numbers when it answers. Raises CheckpointError for an unknown
     config or layout, keys that do not fit one to one, and tensors of other shapes.
     """
+    if config == "nano" or (not isinstance(config, str) and "backbone" in config):
+        nano = NanoConfig() if isinstance(config, str) else _filled(NanoConfig, config, name)
+        return build_nano(nano, tensors, name=name, revision=revision, device=device, dtype=dtype)
     sizes = _sizes(config, name)
     if keys not in ("seg", *LAYOUTS):
         raise CheckpointError(f"{name}: unknown key layout {keys!r}; those known: seg, {', '.join(LAYOUTS)}")
@@ -251,8 +258,13 @@ def _sizes(config: str | Mapping[str, Any], name: str) -> SegGPTConfig:
         if config not in PRESETS:
             raise CheckpointError(f"{name}: seg has no SegGPT of size {config!r}; those it has: {', '.join(PRESETS)}")
         return PRESETS[config]
-    odd = sorted(set(config) - {field.name for field in fields(SegGPTConfig)})
+    return _filled(SegGPTConfig, config, name)
+
+
+def _filled(kind: type[_C], config: Mapping[str, Any], name: str) -> _C:
+    """A config from a table, lists as tuples."""
+    odd = sorted(set(config) - {field.name for field in fields(kind)})  # type: ignore[arg-type]
     if odd:
         raise CheckpointError(f"{name}: its config has {', '.join(odd)}, which SegGPT does not know")
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
-    return SegGPTConfig(**values)
+    return kind(**values)

@@ -1,0 +1,316 @@
+"""Trains seggpt-nano: `python -m segcli.train.seggpt_nano CONFIG --data DIR --out DIR`.
+
+SegGPT's sampling (section 3.1: the same class in two photos, or two views of one photo) with another loss: what is
+learned is a comparison, so masks are scored (cross-entropy and dice), and beside them the embedding must tell the
+named classes apart. The layer of class names is thrown away at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from segcli.core.errors import CheckpointError, UsageError
+from segcli.models.layers.loading import load_strict
+from segcli.models.seggpt.nano import NanoConfig, SegGPTNano
+from segcli.models.seggpt.nano_memory import Memory, joined, remember
+from segcli.train.export import save_half, split
+from segcli.train.loop import LoopConfig, averaged
+from segcli.train.loop import train as run_loop
+from segcli.train.seem import mask_losses
+from segcli.train.seggpt_nano_data import Bank, Draw, EpisodeBatch, Episodes, ViewPlan, fixed_episodes, make_bank
+
+_C = TypeVar("_C")
+_CLASS_SHARPNESS = 16.0
+_REFINEMENT = tuple(f"network.decoder.{part}" for part in ("middle", "join_", "fine"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """hold_out: each so-many-th photo is kept back. unseen: classes that are not trained on, only validated.
+
+    readout, classes: weights of the losses on the learned keys. noise: spread of the channels' random scale. kept:
+    cells of a memory that a step compares with (of each space, drawn at random).
+    """
+
+    draw: Draw = field(default_factory=Draw)
+    hold_out: int = 8
+    unseen: tuple[str, ...] = ()
+    readout: float = 0.5
+    classes: float = 0.5
+    noise: float = 0.1
+    kept: int = 500
+
+
+@dataclass(frozen=True)
+class NanoPlan:
+    """Everything that decides a run, besides the photos.
+
+    compare: the leg that learns to compare, scored at stride 16. detail: the leg of the refinement to stride 4 alone.
+    """
+
+    model: NanoConfig = field(default_factory=NanoConfig)
+    views: ViewPlan = field(default_factory=ViewPlan)
+    recipe: Recipe = field(default_factory=Recipe)
+    compare: LoopConfig = field(default_factory=LoopConfig)
+    detail: LoopConfig = field(default_factory=LoopConfig)
+    seed: int = 0
+
+
+class Trainee(nn.Module):
+    """The network and, for training only, a cosine layer of class names on its keys."""
+
+    def __init__(self, network: SegGPTNano, frequency: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.names = nn.Parameter(torch.randn(len(frequency), network.config.embed))
+        self.register_buffer("balance", (frequency + 1e-3).rsqrt(), persistent=False)
+
+    def class_loss(self, keys: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of cells [T, C, h, w] and classes [T, h, w] (-1: none), rarer classes counting more."""
+        rows, wanted = keys.permute(0, 2, 3, 1)[labels >= 0], labels[labels >= 0]
+        if not len(wanted):
+            return keys.sum() * 0
+        logits = _CLASS_SHARPNESS * rows @ F.normalize(self.names.float(), dim=1).T
+        return F.cross_entropy(logits, wanted, self.get_buffer("balance"))
+
+
+def loss_of(recipe: Recipe, detail: bool, trainee: nn.Module, batch: EpisodeBatch) -> dict[str, Tensor]:
+    """Losses of one batch: of the comparison at stride 16, or of the refined answer alone."""
+    assert isinstance(trainee, Trainee)
+    network = trainee.network
+    device = trainee.names.device
+    levels = {k: v.to(device) for k, v in batch.levels.items()}
+    levels |= {k: _noisy(v.float(), recipe.noise) for k, v in levels.items() if detail or k != "res2"}
+    masks, valid = batch.masks.to(device), batch.valid.to(device)
+    features = network.embed(levels)
+    photos = features.photos()
+    found = []
+    for question in batch.questions:
+        memory = joined([remember(photos[e], masks[e][None], valid[e]) for e in question.examples])
+        found.append(network.evidence(photos[question.query], _thinned(memory, recipe.kept)))
+    queries = [q.query for q in batch.questions]
+    answer = network.answer(features, queries, found, [q.kind for q in batch.questions], detail=detail)
+    truth, known = masks[queries][:, None], valid[queries][:, None]
+    if answer.logits is not None:
+        return mask_losses("", answer.logits, truth, known)
+    coarse, coarse_known = F.avg_pool2d(truth, 4), (F.avg_pool2d(known, 4) > 0.5).float()
+    losses = mask_losses("", answer.coarse, coarse, coarse_known)
+    read = torch.stack([e.readout for e in found]).clamp(1e-4, 1 - 1e-4)
+    losses["readout"] = recipe.readout * F.binary_cross_entropy(read, coarse[:, 0])
+    losses["classes"] = recipe.classes * trainee.class_loss(features.keys[-1], batch.labels.to(device))
+    return losses
+
+
+def _thinned(memory: Memory, kept: int) -> Memory:
+    """At most `kept` cells of each space, drawn at random."""
+    chosen = [torch.randperm(len(keys), device=keys.device)[:kept] for keys in memory.keys]
+    return Memory(
+        tuple(k[c] for k, c in zip(memory.keys, chosen, strict=True)),
+        tuple(v[c] for v, c in zip(memory.values, chosen, strict=True)),
+    )
+
+
+def _noisy(level: Tensor, amount: float) -> Tensor:
+    """Scale each channel of a view at random: frozen features are few, and would be learned by heart."""
+    if amount == 0:
+        return level
+    factor = 1 + amount * torch.randn(level.shape[0], level.shape[1], 1, 1, device=level.device)
+    return level * factor
+
+
+class EpisodeValidation:
+    """Mean IoU at stride 4 over fixed episodes, by group, beside the untrained rule at the network's own size."""
+
+    def __init__(self, groups: Mapping[str, Sequence[EpisodeBatch]]) -> None:
+        self.groups = groups
+
+    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+        """Figures by group."""
+        assert isinstance(model, Trainee)
+        model.eval()
+        figures: dict[str, float] = {}
+        with torch.inference_mode():
+            for name, episodes in self.groups.items():
+                scores = np.array([self._score(model.network, batch) for batch in episodes])
+                if len(scores):
+                    for part, mean in zip(("", "-coarse", "-rule"), scores.mean(0), strict=True):
+                        figures[f"{name}{part}"] = round(float(mean), 4)
+        return figures
+
+    @staticmethod
+    def _score(network: SegGPTNano, batch: EpisodeBatch) -> list[float]:
+        features = network.embed(batch.levels)
+        question = batch.questions[0]
+        photos = features.photos()
+        memory = joined([remember(photos[e], batch.masks[e][None], batch.valid[e]) for e in question.examples])
+        found = network.evidence(photos[question.query], memory)
+        answer = network.answer(features, [question.query], [found], [question.kind])
+        assert answer.logits is not None
+        truth, known = batch.masks[question.query] > 0.5, batch.valid[question.query] > 0
+        planes = [answer.logits[0, 0]]
+        for coarse in (answer.coarse, found.rule[None, None]):
+            planes.append(F.interpolate(coarse, size=truth.shape, mode="bilinear", align_corners=False)[0, 0])
+        return [_iou(plane > 0, truth, known) for plane in planes]
+
+
+def _iou(taken: Tensor, truth: Tensor, known: Tensor) -> float:
+    both, either = (taken & truth & known).sum(), ((taken | truth) & known).sum()
+    return float(both / either.clamp(min=1))
+
+
+def train(
+    plan: NanoPlan,
+    folders: Sequence[Path],
+    out: Path,
+    backbone: Path,
+    *,
+    bank: Path | None = None,
+    device: str = "cpu",
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train and return the checkpoint, `out/seggpt-nano.safetensors` (the averaged weights in half precision).
+
+    folders: photos with masks (`images/`, `masks/`, `objects.jsonl`). bank: where views' features are kept (default:
+    `out/bank`, some 2 MB a photo); one that is there already is used as it is.
+    A stopped run goes on with the same `out`.
+    """
+    torch.manual_seed(plan.seed)
+    network = _network(plan.model, backbone)
+    frozen = network.backbone.to(torch.bfloat16).eval()
+    views = make_bank(folders, bank or out / "bank", plan.views, frozen)
+    network.backbone.float()
+    training = [p for p in range(len(views.photos)) if p % plan.recipe.hold_out != plan.recipe.hold_out - 1]
+    kept = [p for p in range(len(views.photos)) if p % plan.recipe.hold_out == plan.recipe.hold_out - 1]
+    unseen = frozenset(plan.recipe.unseen)
+    episodes = Episodes(views, training, unseen, plan.recipe.draw)
+    say(f"{len(training)} photos and {len(episodes.classes)} classes to train on, {len(kept)} photos kept back")
+    trainee = Trainee(network, _frequency(episodes))
+    validate = EpisodeValidation(_groups(views, kept, unseen, plan.recipe.draw))
+    for leg, loop in (("compare", plan.compare), ("detail", plan.detail)):
+        for name, parameter in trainee.named_parameters():
+            refines = name.startswith(_REFINEMENT)
+            parameter.requires_grad_(refines if leg == "detail" else not refines and ".backbone." not in name)
+        run_loop(
+            trainee,
+            episodes.stream,
+            partial(loss_of, plan.recipe, leg == "detail"),
+            replace(loop, seed=plan.seed),
+            out / leg,
+            validate=validate,
+            device=device,
+        )
+        trainee.load_state_dict(averaged(trainee, out / leg / "state.pt"), strict=False)
+        say(f"leg {leg}: {validate(trainee, 0)}")
+    return export(trainee.network, out / "seggpt-nano.safetensors", shared=backbone.name)
+
+
+def _groups(bank: Bank, kept: Sequence[int], unseen: frozenset[str], draw: Draw) -> dict[str, list[EpisodeBatch]]:
+    """Validation: classes that training knows, in photos that it does not; and, in all photos, classes it doesn't."""
+    groups: dict[str, list[EpisodeBatch]] = {}
+    known = Episodes(bank, kept, unseen, draw)
+    everywhere = Episodes(bank, range(len(bank.photos)), frozenset(), draw) if unseen else known
+    for shots in (1, 5):
+        groups[f"seen@{shots}"] = fixed_episodes(known, known.classes, shots, 24, seed=0)
+        groups[f"unseen@{shots}"] = fixed_episodes(everywhere, sorted(unseen), shots, 24, seed=0) if unseen else []
+    return groups
+
+
+def _frequency(episodes: Episodes) -> Tensor:
+    """Share of photos that show each class of the bank."""
+    counts = [len(episodes.shown.get(name, ())) for name in episodes.names]
+    return torch.tensor(counts, dtype=torch.float32) / max(1, len(episodes.photos))
+
+
+def _network(config: NanoConfig, backbone: Path) -> SegGPTNano:
+    network = SegGPTNano(config)
+    if not backbone.is_file():
+        raise CheckpointError(f"{backbone}: no such file; give the backbone's safetensors with --backbone")
+    frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}
+    load_strict(network.backbone, frozen, name=str(backbone))
+    return network
+
+
+def export(network: SegGPTNano, path: Path, shared: str) -> Path:
+    """Write all but the frozen backbone, which stays in the bundled file `shared`, with what the file is."""
+    _, own = split(network.state_dict())
+    metadata = {
+        "seg.system": "seggpt",
+        "seg.config": json.dumps(asdict(network.config), sort_keys=True),
+        "seg.accepts": "examples",
+        "seg.bundled": shared,
+        "seg.licence": "Apache-2.0",
+    }
+    save_half(own, path, metadata)
+    return path
+
+
+def read_plan(path: Path) -> NanoPlan:
+    """Read a plan. Raises UsageError that names the file and the word that is wrong."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(
+            f"{path}: can't be read: {error.strerror}; give a plan such as configs/seggpt-nano.toml"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is not TOML: {error}") from error
+    recipe = dict(table.pop("recipe", {}))
+    parts: dict[str, Any] = {
+        "model": _fill(NanoConfig, table.pop("model", {}), path),
+        "views": _fill(ViewPlan, table.pop("views", {}), path),
+        "recipe": _fill(Recipe, {**recipe, "draw": _fill(Draw, recipe.get("draw", {}), path)}, path),
+        "compare": _fill(LoopConfig, table.pop("compare", {}), path),
+        "detail": _fill(LoopConfig, table.pop("detail", {}), path),
+    }
+    return NanoPlan(**parts, **_known(table, {"seed"}, path))
+
+
+def _fill(kind: type[_C], values: Mapping[str, Any], path: Path) -> _C:
+    """A dataclass from a table, lists as tuples."""
+    known = _known(values, {f.name for f in fields(kind)}, path)  # type: ignore[arg-type]
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+
+
+def _known(values: Mapping[str, Any], words: set[str], path: Path) -> Mapping[str, Any]:
+    odd = sorted(set(values) - words)
+    if odd:
+        raise UsageError(f"{path}: unknown {', '.join(odd)}; it may say {', '.join(sorted(words))}")
+    return values
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of this module."""
+    from segcli.registry.places import BUNDLED
+
+    parser = argparse.ArgumentParser(prog="python -m segcli.train.seggpt_nano", description="Train seggpt-nano.")
+    parser.add_argument("config", type=Path, help="the plan, such as configs/seggpt-nano.toml")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="photos with masks; again for more")
+    parser.add_argument("--out", type=Path, required=True, help="where state, log and checkpoint go")
+    parser.add_argument("--bank", type=Path, help="where the features of views are kept (default: OUT/bank)")
+    parser.add_argument("--backbone", type=Path, default=BUNDLED / "lite0.safetensors")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args(arguments)
+    if given.threads is not None:
+        torch.set_num_threads(given.threads)
+    plan = read_plan(given.config)
+    print(train(plan, given.data, given.out, given.backbone, bank=given.bank, device=given.device))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

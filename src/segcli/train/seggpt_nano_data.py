@@ -1,0 +1,298 @@
+"""Episodes for seggpt-nano: frozen features of a few views of each photo, computed once, and how episodes are drawn.
+
+The backbone never learns, so a training step reads its features from disk. An episode is one target in one view, with
+examples: other photos that show the same class, or another view of the same photo with the same object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageEnhance
+from torch import Tensor
+
+from segcli.core.errors import StorageError
+from segcli.datasets import folders
+from segcli.datasets.folders import IGNORED, Photo
+from segcli.models.backbones.efficientnet_lite import EfficientNetLite
+from segcli.models.seggpt.nano import Kind
+
+_CELL = 2  # labels are kept at stride 2
+STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """Which views of a photo are kept: the whole one, then `recoloured` whole ones and `crops`."""
+
+    side: int = 320
+    recoloured: int = 1
+    crops: int = 2
+    smallest: float = 0.4  # shortest side of a crop, of the photo's
+    seed: int = 0
+
+    @property
+    def count(self) -> int:
+        """Views of each photo."""
+        return 1 + self.recoloured + self.crops
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A photo of the bank: its source, and the class of each of its object ids (None where nobody named it)."""
+
+    name: str
+    source: str
+    classes: dict[int, str | None]
+
+
+class Bank:
+    """Features and labels of all views, on disk. View v of photo p is row p * plan.count + v."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            table = json.loads((folder / "bank.json").read_text())
+        except OSError as error:
+            raise StorageError(f"{folder}: holds no bank of views ({error.strerror}); make one first") from error
+        self.plan = ViewPlan(**table["plan"])
+        self.photos = [
+            Listed(p["name"], p["source"], {int(i): c for i, c in p["classes"].items()}) for p in table["photos"]
+        ]
+        side, rows = self.plan.side, len(self.photos) * self.plan.count
+        self.levels = {
+            level: np.memmap(
+                folder / f"{level}.f16", np.float16, "r", shape=(rows, table["widths"][level], side // s, side // s)
+            )
+            for level, s in STRIDES.items()
+        }
+        shape = (rows, side // _CELL, side // _CELL)
+        self.ids = np.memmap(folder / "ids.u8", np.uint8, "r", shape=shape)
+        self.shares = [np.bincount(view.ravel(), minlength=256) / view.size for view in self.ids]
+
+    def row(self, photo: int, view: int) -> int:
+        """The row of one view."""
+        return photo * self.plan.count + view
+
+
+def make_bank(roots: Sequence[Path], folder: Path, plan: ViewPlan, backbone: EfficientNetLite, every: int = 1) -> Bank:
+    """Compute the bank of all photos below `roots` (each `every`-th), unless `folder` holds it already.
+
+    Raises StorageError for a folder without photos, ItemError for a photo without a mask.
+    """
+    if (folder / "bank.json").is_file():
+        return Bank(folder)
+    listed = [
+        (source.name, photo) for root in roots for source in folders.sources(root) for photo in folders.photos(source)
+    ]
+    listed = listed[::every]
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(plan.seed)
+    table: dict[str, object] = {"plan": asdict(plan), "widths": backbone.channels, "photos": []}
+    entries = []
+    files = {level: (folder / f"{level}.f16").open("wb") for level in STRIDES}
+    dtype = next(backbone.parameters()).dtype
+    with (folder / "ids.u8").open("wb") as labels:
+        for source, photo in listed:
+            pixels, ids = photo.pixels(), photo.ids()
+            drawn = [draw_view(pixels, ids, plan, number, rng) for number in range(plan.count)]
+            stack = torch.from_numpy(np.stack([p for p, _ in drawn])).permute(0, 3, 1, 2).to(dtype)
+            with torch.inference_mode():
+                levels = backbone(stack.contiguous(memory_format=torch.channels_last))
+            for level, file in files.items():
+                levels[level].to(torch.float16).contiguous().numpy().tofile(file)
+            np.stack([i for _, i in drawn]).tofile(labels)
+            entries.append(asdict(Listed(photo.name, source, _classes(photo, ids))))
+    for file in files.values():
+        file.close()
+    table["photos"] = entries
+    (folder / "bank.json").write_text(json.dumps(table))
+    return Bank(folder)
+
+
+def _classes(photo: Photo, ids: NDArray[np.uint8]) -> dict[int, str | None]:
+    return {o.id: o.name for o in photo.labelled(ids)}
+
+
+def draw_view(
+    pixels: NDArray[np.uint8], ids: NDArray[np.uint8], plan: ViewPlan, number: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """View `number`: pixels [S, S, 3] and ids [S/2, S/2]. 0 is the photo as it is; crops are flipped at will."""
+    height, width = ids.shape
+    box = (0.0, 0.0, float(width), float(height))
+    if number > plan.recoloured:
+        w, h = (side * rng.uniform(plan.smallest, 1.0) for side in (width, height))
+        x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+        box = (x, y, x + w, y + h)
+    side = plan.side
+    photo = Pillow.fromarray(pixels).resize((side, side), Pillow.Resampling.BILINEAR, box=box)
+    small = Pillow.fromarray(ids).resize((side // _CELL, side // _CELL), Pillow.Resampling.NEAREST, box=box)
+    if number > 0:
+        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            photo = enhance(photo).enhance(rng.uniform(0.7, 1.35))
+        if number <= plan.recoloured or rng.random() < 0.5:
+            photo = photo.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
+            small = small.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(photo), np.asarray(small)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is marked in one view: the union of these ids."""
+
+    row: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One episode: positions in the batch's list of targets."""
+
+    query: int
+    examples: tuple[int, ...]
+    kind: Kind
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeBatch:
+    """Targets with their views' levels [T, …], masks [T, S/4, S/4] in 0..1, valid likewise, and episodes of them.
+
+    labels: long [T, S/16, S/16], the number of the cell's class, -1 where it has none; for the class loss.
+    """
+
+    levels: dict[str, Tensor]
+    masks: Tensor
+    valid: Tensor
+    labels: Tensor
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a step is drawn: `classes` classes with `photos` photos each, `queries` of which are asked, and `twins`."""
+
+    classes: int = 3
+    photos: int = 5
+    queries: int = 4
+    twins: int = 3
+    least: float = 0.012  # share of a view that a target covers
+    most: float = 0.85
+
+
+class Episodes:
+    """Draws episodes of some photos and classes. Same seed, same episodes."""
+
+    def __init__(self, bank: Bank, photos: Sequence[int], without: frozenset[str], draw: Draw) -> None:
+        self.bank, self.draw = bank, draw
+        self.names = sorted({c for p in bank.photos for c in p.classes.values() if c})
+        self.shown: dict[str, dict[int, list[int]]] = defaultdict(dict)  # class -> photo -> views
+        self.objects: list[tuple[int, tuple[int, ...]]] = []
+        self.photos = list(photos)
+        for photo in photos:
+            classes = bank.photos[photo].classes
+            for name in sorted({c for c in classes.values() if c} - without):
+                if views := self._views(photo, tuple(i for i, c in classes.items() if c == name)):
+                    self.shown[name][photo] = views
+            if own := tuple(i for i, c in classes.items() if c not in without):
+                self.objects.append((photo, own))
+        self.classes = [c for c in sorted(self.shown) if len(self.shown[c]) >= 2]
+
+    def _views(self, photo: int, ids: tuple[int, ...]) -> list[int]:
+        """Views of a photo in which these ids cover neither too little nor too much."""
+        shares = [self.bank.shares[self.bank.row(photo, v)][list(ids)].sum() for v in range(self.bank.plan.count)]
+        return [v for v, share in enumerate(shares) if self.draw.least <= share <= self.draw.most]
+
+    def ids_of(self, photo: int, name: str) -> tuple[int, ...]:
+        """Ids of a class in a photo."""
+        return tuple(i for i, c in self.bank.photos[photo].classes.items() if c == name)
+
+    def stream(self, seed: int) -> Iterator[EpisodeBatch]:
+        """Endless batches."""
+        rng = np.random.default_rng(seed)
+        weights = np.array([len(self.shown[c]) for c in self.classes]) ** 0.5
+        while True:
+            targets: list[Target] = []
+            questions: list[Question] = []
+            for name in rng.choice(len(self.classes), self.draw.classes, False, weights / weights.sum()):
+                self._class_episodes(self.classes[name], targets, questions, rng)
+            for _ in range(self.draw.twins):
+                self._twins(targets, questions, rng)
+            yield self.collate(targets, questions)
+
+    def _class_episodes(
+        self, name: str, targets: list[Target], questions: list[Question], rng: np.random.Generator
+    ) -> None:
+        shown = self.shown[name]
+        first = len(targets)
+        photos = rng.permutation(sorted(shown))[: self.draw.photos]
+        for photo in photos:
+            view = int(rng.choice(shown[int(photo)]))
+            targets.append(Target(self.bank.row(int(photo), view), self.ids_of(int(photo), name)))
+        places = np.arange(first, len(targets))
+        for query in places[: self.draw.queries]:
+            others = rng.permutation(places[places != query])
+            shots = 1 if rng.random() < 0.4 else int(rng.integers(1, len(others) + 1))
+            questions.append(Question(int(query), tuple(int(o) for o in others[:shots]), "semantic"))
+
+    def _twins(self, targets: list[Target], questions: list[Question], rng: np.random.Generator) -> None:
+        """Two views of one photo with the same object."""
+        for _ in range(20):
+            photo, ids = self.objects[int(rng.integers(len(self.objects)))]
+            chosen = (int(rng.choice(ids)),)
+            views = self._views(photo, chosen)
+            if len(views) >= 2:
+                one, other = rng.permutation(views)[:2]
+                targets += [Target(self.bank.row(photo, int(v)), chosen) for v in (one, other)]
+                questions.append(Question(len(targets) - 1, (len(targets) - 2,), "instance"))
+                return
+
+    def collate(self, targets: Sequence[Target], questions: Sequence[Question]) -> EpisodeBatch:
+        """Read what the targets need."""
+        rows = [t.row for t in targets]
+        levels = {k: torch.from_numpy(np.stack([v[r] for r in rows])) for k, v in self.bank.levels.items()}
+        ids = np.stack([self.bank.ids[r] for r in rows])
+        masks = np.stack([np.isin(i, t.ids) for i, t in zip(ids, targets, strict=True)])
+        labels = np.stack([self._labels(i, t.row // self.bank.plan.count) for i, t in zip(ids, targets, strict=True)])
+        return EpisodeBatch(
+            levels,
+            _pooled(masks),
+            (_pooled(ids != IGNORED) > 0.99).float(),
+            torch.from_numpy(labels),
+            tuple(questions),
+        )
+
+    def _labels(self, ids: NDArray[np.uint8], photo: int) -> NDArray[np.int64]:
+        number = {name: n for n, name in enumerate(self.names)}
+        table = np.full(256, -1, np.int64)
+        for i, name in self.bank.photos[photo].classes.items():
+            if name in self.shown:
+                table[i] = number[name]
+        return table[ids[4::8, 4::8]]
+
+
+def _pooled(masks: NDArray[np.bool_]) -> Tensor:
+    """[T, S/2, S/2] -> shares [T, S/4, S/4]."""
+    count, height, width = masks.shape
+    shares: NDArray[np.float32] = masks.reshape(count, height // 2, 2, width // 2, 2).mean((2, 4), dtype=np.float32)
+    return torch.from_numpy(shares)
+
+
+def fixed_episodes(source: Episodes, classes: Sequence[str], shots: int, count: int, seed: int) -> list[EpisodeBatch]:
+    """Whole-photo episodes, one a batch, to validate on: classes in turn."""
+    rng = np.random.default_rng(seed)
+    usable = [c for c in classes if sum(0 in v for v in source.shown[c].values()) > shots]
+    episodes = []
+    for number in range(count if usable else 0):
+        name = usable[number % len(usable)]
+        photos = rng.permutation([p for p in sorted(source.shown[name]) if 0 in source.shown[name][p]])[: shots + 1]
+        targets = [Target(source.bank.row(int(p), 0), source.ids_of(int(p), name)) for p in photos]
+        question = Question(0, tuple(range(1, shots + 1)), "semantic")
+        episodes.append(source.collate(targets, [question]))
+    return episodes

@@ -1,0 +1,163 @@
+"""Training of seggpt-nano: episodes, losses, and a run from photos to a checkpoint that opens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from safetensors.torch import load_file
+from tests.models.seggpt.nano_scenes import BALL, BOX, scene
+
+from segcli.core.ask import Ask
+from segcli.core.errors import StorageError, UsageError
+from segcli.models.seggpt.nano import NanoConfig
+from segcli.registry.load import open_model
+from segcli.registry.places import BUNDLED
+from segcli.train.loop import LoopConfig
+from segcli.train.seggpt_nano import NanoPlan, Recipe, read_plan, train
+from segcli.train.seggpt_nano_data import (
+    Bank,
+    Draw,
+    Episodes,
+    Question,
+    Target,
+    ViewPlan,
+    draw_view,
+    fixed_episodes,
+)
+
+PLAN = NanoPlan(
+    model=NanoConfig(side=64, hidden=16, embed=8, blocks=1, widths=(16, 16, 8)),
+    views=ViewPlan(side=64, recoloured=1, crops=1),
+    recipe=Recipe(draw=Draw(classes=2, photos=3, queries=2, twins=1), hold_out=4),
+    compare=LoopConfig(steps=3, save_every=3, validate_every=3, log_every=1, autocast=False),
+    detail=LoopConfig(steps=2, save_every=2, validate_every=2, log_every=1, autocast=False),
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight drawn photos with a ball and a box each."""
+    root = tmp_path_factory.mktemp("drawn") / "scenes"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    lines = []
+    for number in range(8):
+        drawn = scene(number, (96, 128))
+        Pillow.fromarray(drawn.photo.pixels).save(root / "images" / f"{number}.png")
+        Pillow.fromarray(drawn.ids).save(root / "masks" / f"{number}.png")
+        objects = [{"id": BALL, "class": "ball", "thing": True}, {"id": BOX, "class": "box", "thing": True}]
+        lines.append(
+            {"image": f"images/{number}.png", "mask": f"masks/{number}.png", "objects": objects, "complete": True}
+        )
+    (root / "objects.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    return train(PLAN, [photos], out, BUNDLED / "lite0.safetensors", say=lambda line: None)
+
+
+def episodes_of(trained: Path, without: frozenset[str] = frozenset()) -> Episodes:
+    return Episodes(Bank(trained.parent / "bank"), range(8), without, PLAN.recipe.draw)
+
+
+def test_a_run_ends_in_a_checkpoint_that_opens_and_answers(trained: Path) -> None:
+    model = open_model(str(trained), device="cpu", dtype="fp32", say=lambda line: None)
+    example, query = scene(1), scene(2)
+    model.learn([example])  # type: ignore[attr-defined]
+    (encoded,) = model.encode([query.photo])
+    (prediction,) = model.decode(encoded, [Ask()])
+    assert prediction.size == (240, 320)
+
+
+def test_the_checkpoint_holds_neither_the_backbone_nor_the_names_of_classes(trained: Path) -> None:
+    keys = set(load_file(trained))
+    assert keys
+    assert not [k for k in keys if k.startswith("backbone.") or "names" in k]
+
+
+def test_the_second_leg_trains_the_refinement_alone(trained: Path) -> None:
+    legs = [
+        torch.load(trained.parent / leg / "state.pt", weights_only=True)["average"] for leg in ("compare", "detail")
+    ]
+    assert legs[0]
+    assert legs[1]
+    assert not set(legs[0]) & set(legs[1])
+    assert all(".decoder." in name for name in legs[1])
+
+
+def test_a_finished_run_is_not_run_again(trained: Path, photos: Path) -> None:
+    before = trained.read_bytes()
+    train(PLAN, [photos], trained.parent, BUNDLED / "lite0.safetensors", say=lambda line: None)
+    assert trained.read_bytes() == before
+
+
+def test_an_example_is_never_the_photo_that_is_asked_about_unless_it_is_its_twin(trained: Path) -> None:
+    source = episodes_of(trained)
+    stream = source.stream(seed=0)
+    for _ in range(5):
+        batch = next(stream)
+        photos_of = [round(float(batch.levels["res5"][t].sum()), 3) for t in range(len(batch.masks))]
+        for question in batch.questions:
+            assert question.query not in question.examples
+            if question.kind == "semantic":
+                assert all(photos_of[e] != photos_of[question.query] for e in question.examples)
+
+
+def test_the_same_seed_draws_the_same_episodes(trained: Path) -> None:
+    one, other = (next(episodes_of(trained).stream(seed=3)) for _ in range(2))
+    assert one.questions == other.questions
+    assert torch.equal(one.masks, other.masks)
+    assert torch.equal(one.labels, other.labels)
+
+
+def test_a_class_held_out_is_neither_asked_about_nor_named(trained: Path) -> None:
+    source = episodes_of(trained, without=frozenset({"box"}))
+    assert source.classes == ["ball"]
+    box = source.names.index("box")
+    targets = [Target(0, (BALL,)), Target(source.bank.plan.count, (BALL,))]
+    assert not bool((source.collate(targets, [Question(0, (1,), "semantic")]).labels == box).any())
+    assert fixed_episodes(source, ["box"], 1, 4, seed=0) == []
+
+
+def test_the_first_view_is_the_photo_as_it_is_and_others_keep_pixels_and_ids_together() -> None:
+    drawn, plan = scene(1, (96, 128)), ViewPlan(side=64, recoloured=1, crops=2)
+    rng = np.random.default_rng(0)
+    whole, ids = draw_view(drawn.photo.pixels, drawn.ids, plan, 0, rng)
+    expected = Pillow.fromarray(drawn.photo.pixels).resize((64, 64), Pillow.Resampling.BILINEAR)
+    assert np.array_equal(whole, np.asarray(expected))
+    assert set(np.unique(ids)) == {0, BALL, BOX}
+    for number in (1, 2, 3):
+        pixels, ids = draw_view(drawn.photo.pixels, drawn.ids, plan, number, rng)
+        red = pixels[..., 0].astype(int) - pixels[..., 2] > 60  # the ball's darker stripes
+        near_ball = np.kron(ids == BALL, np.ones((2, 2), np.bool_))
+        if near_ball.any() and red.any():
+            assert (red & near_ball).sum() > 0.7 * red.sum()
+
+
+def test_a_folder_without_a_bank_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="holds no bank"):
+        Bank(tmp_path)
+
+
+def test_the_bundled_plan_can_be_read() -> None:
+    plan = read_plan(Path(__file__).parents[2] / "configs" / "seggpt-nano.toml")
+    assert plan.views.side == plan.model.side == 320
+    assert plan.compare.steps > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[model]\nwide = 3", "unknown wide"), ("sed = 1", "unknown sed"), ("[recipe", "is not TOML")],
+)
+def test_a_plan_with_an_unknown_word_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        read_plan(tmp_path / "plan.toml")
