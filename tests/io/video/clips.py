@@ -41,9 +41,9 @@ def write_video(
     times: Sequence[int] | None = None,
     base: Fraction = Fraction(1, 25),
     options: dict[str, str] | None = None,
-    sound: bool = False,
+    sound: float = 0,
 ) -> Path:
-    """A video of frames uint8 [H, W, 3 or 4], shown at `times` (in units of `base`)."""
+    """A video of frames uint8 [H, W, 3 or 4], shown at `times` (in units of `base`), with seconds of sound."""
     options = options if options is not None else ({"crf": "4", "preset": "ultrafast"} if codec == "libx264" else {})
     scale = {"video_track_timescale": str(base.denominator)} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", options=scale) as file:
@@ -60,8 +60,7 @@ def write_video(
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
         if tone is not None:
-            seconds = float(len(frames) * base)
-            wave = (np.sin(np.arange(int(8000 * seconds)) / 8) * 9000).astype(np.int16)[None]
+            wave = (np.sin(np.arange(int(8000 * sound)) ** 1.3 / 80) * 9000).astype(np.int16)[None]
             heard = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
             heard.sample_rate, heard.pts = 8000, 0
             file.mux(tone.encode(heard))

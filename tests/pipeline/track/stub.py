@@ -141,7 +141,7 @@ def do(
     prompts: Prompts,
     *formats: str,
     model: Model | None = None,
-    how: VideoHow = VideoHow(),
+    how: VideoHow | None = None,
     events: Events | None = None,
     audio: bool = False,
     cutout: str = "prores",
@@ -156,7 +156,7 @@ def do(
         "test",
         "colours",
     )
-    return run_videos(plan, lambda: model, FirstMasks(lambda: model), how, events or Heard())
+    return run_videos(plan, lambda: model, FirstMasks(lambda: model), how or VideoHow(), events or Heard())
 
 
 def tree(root: Path) -> dict[str, bytes]:

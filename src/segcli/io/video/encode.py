@@ -66,7 +66,7 @@ class Segment:
             raise StorageError(f"{path}: can't be written: {describe(error)}") from None
         stream: Any = self._container.add_stream(coding.encoder, rate=25, options=dict(coding.options))
         stream.width, stream.height = width, height
-        stream.pix_fmt = coding.odd if height % 2 or width % 2 else coding.even
+        stream.pix_fmt = _layout(coding, height, width)
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         context = stream.codec_context
@@ -115,12 +115,20 @@ class Segment:
             raise StorageError(f"{self.path}: can't be written: {describe(error)}") from None
 
 
+def _layout(coding: Coding, height: int, width: int) -> str:
+    return coding.odd if height % 2 or width % 2 else coding.even
+
+
 @dataclass(frozen=True)
 class Times:
-    """When the frames of a video are shown: (pts, duration) each, in units of `base`; duration 0 is unknown."""
+    """When the frames of a video are shown: (pts, duration) each, in units of `base`; duration 0 is unknown.
+
+    offset: what is 0 here is so many units later in the source.
+    """
 
     base: Fraction
     shown: Iterable[tuple[int, int]]
+    offset: int = 0
 
 
 def join(segments: Sequence[Path], times: Times, coding: Coding, target: Path, audio: Path | None = None) -> bool:
@@ -138,11 +146,14 @@ def join(segments: Sequence[Path], times: Times, coding: Coding, target: Path, a
             with av.open(str(segments[0])) as first:
                 video = out.add_stream_from_template(first.streams.video[0])
                 video.time_base = times.base
+                video.pix_fmt = _layout(
+                    coding, video.height, video.width
+                )  # a VP9 decoder would not say that there is alpha
             sound, source = None, None
             if audio is not None:
                 source = av.open(str(audio))
                 sound = _sound_stream(out, source)
-            heard = None if sound is None else _Sound(source, sound)
+            heard = None if sound is None else _Sound(source, sound, times.offset * times.base)
             shown = iter(times.shown)
             begin, end = None, Fraction(0)
             for packet, (pts, duration) in _timed(_packets(segments), shown, target):
@@ -200,11 +211,11 @@ def _sound_stream(out: Any, source: Any) -> Any:
 
 
 class _Sound:
-    """Packets of sound, from when the first frame is shown until when they are asked for."""
+    """Packets of sound, from when the first frame is shown until when they are asked for, `offset` seconds earlier."""
 
-    def __init__(self, source: Any, stream: Any) -> None:
+    def __init__(self, source: Any, stream: Any, offset: Fraction) -> None:
         self._packets = source.demux(source.streams.audio[0])
-        self._stream = stream
+        self._stream, self._offset = stream, offset
         self._waiting: Any = None
 
     def until(self, end: Fraction, begin: Fraction) -> Iterator[Any]:
@@ -216,10 +227,14 @@ class _Sound:
                 return
             if packet.pts is None:
                 continue
-            at = packet.pts * Fraction(packet.time_base)
+            base = Fraction(packet.time_base)
+            at = packet.pts * base - self._offset
             if at >= end:
                 self._waiting = packet
                 return
-            if at + packet.duration * Fraction(packet.time_base) > begin:
+            if at + packet.duration * base >= begin:  # the one just before primes the decoder
+                shift = round(self._offset / base)
+                packet.pts -= shift
+                packet.dts = packet.pts if packet.dts is None else packet.dts - shift
                 packet.stream = self._stream
                 yield packet

@@ -120,7 +120,7 @@ class Outputs:
     def _times(self, log: Path, info: Info, start: int) -> Times:
         """The source's times; a video that begins in the middle begins at 0."""
         first = next(iter(read_log(log))).pts if start else 0
-        return Times(info.time_base, ((line.pts - first, line.duration) for line in read_log(log)))
+        return Times(info.time_base, ((line.pts - first, line.duration) for line in read_log(log)), first)
 
 
 def listing(folder: Path) -> tuple[int, str]:
