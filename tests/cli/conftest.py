@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .support import PLUGIN, Seg, make_photo
+from .support import PLUGIN, Here, Seg, make_photo
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = site / "segdiscs-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: segdiscs\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[seg.models]\ndiscs = segdiscs:build\n")
+    points = ("discs = segdiscs:build", "shades = segdiscs.shades:build", "colours = segdiscs.colours:build")
+    (info / "entry_points.txt").write_text("\n".join(["[seg.models]", *points, ""]))
     return site
 
 
@@ -38,3 +39,15 @@ def seg(tmp_path: Path, site: Path) -> Seg:
 def photo(tmp_path: Path) -> Path:
     """A photo of 120 x 90 pixels in the directory where `seg` runs."""
     return make_photo(tmp_path / "photo.png")
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Here:
+    """`seg` in an empty directory, in this process."""
+    for key, value in Seg(tmp_path, site).environment.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(site))
+    return Here(tmp_path, monkeypatch, capfdbinary)

@@ -6,6 +6,7 @@ every pixel of the answer beforehand.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import pytest
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 PLUGIN = Path(__file__).parent / "plugin"
@@ -76,6 +78,29 @@ class Seg:
         return subprocess.Popen(
             [sys.executable, "-m", "segcli", *typed, "-m", "discs"], cwd=self.cwd, env=self.environment, **more
         )
+
+
+@dataclass(frozen=True)
+class Here:
+    """Runs `seg` in this process, which spares the imports; the plug-in's model that knows colours is its default."""
+
+    cwd: Path
+    patch: pytest.MonkeyPatch
+    captured: pytest.CaptureFixture[bytes]
+
+    def __call__(self, *arguments: str | Path, stdin: bytes = b"", model: str | None = "colours") -> Ran:
+        from segcli.cli.app import main
+
+        typed = [*map(str, arguments), *(() if model is None else ("-m", model))]
+        self.patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        self.captured.readouterr()
+        code: Any = 0
+        try:
+            main(typed)
+        except SystemExit as left:
+            code = left.code
+        out, err = self.captured.readouterr()
+        return Ran(int(code or 0), out, err.decode())
 
 
 def make_photo(path: Path, size: tuple[int, int] = (120, 90), colour: tuple[int, int, int] = (90, 120, 60)) -> Path:

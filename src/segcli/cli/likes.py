@@ -66,8 +66,10 @@ def parse(text: str) -> Like:
     if at and photo and len(numbers) in (2, 4) and all(_may_be_number(number) for number in numbers):
         if not _is_file(photo):
             raise UsageError(f"--like {text}: no such photo: {photo}")
-        option = f"--like {photo}@"
-        return Like(photo, pair(option, place) if len(numbers) == 2 else Corners(*box(option, place)))
+        try:
+            return Like(photo, pair("--like", place) if len(numbers) == 2 else Corners(*box("--like", place)))
+        except UsageError:
+            raise UsageError(f"--like {text}: {place} is no place in a photo; {_HOW}") from None
     colons = [n for n, letter in enumerate(text) if letter == ":"]
     parts = [(text[:n], text[n + 1 :]) for n in colons]
     fitting = [(photo, mask) for photo, mask in parts if _is_file(photo) and _is_file(mask)]

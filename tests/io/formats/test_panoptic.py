@@ -51,6 +51,20 @@ def test_ids_that_fit_no_colour_are_refused():
         get_format("panoptic").render(answered(ids=(1, 2, 1 << 24)), Options())
 
 
+def test_categories_say_whether_they_are_things(tmp_path):
+    one = answered(ids=IDS, labels=("cat", "sky", "grass"), things=(True, False, None))
+    value = json.loads(write("panoptic", [one], tmp_path, Options(stuff=("grass",)))[1].read_text())
+    assert {c["name"]: c["isthing"] for c in value["categories"]} == {"cat": 1, "sky": 0, "grass": 0}
+
+
+def test_a_segment_is_named_by_its_label_or_the_phrase_that_asked_for_it(tmp_path):
+    one = answered(blobs(0, 2), labels=("cat", None), phrases=(None, "a red mug"), label_scores=(0.5, None))
+    path = write("panoptic", [one], tmp_path)[1]
+    assert {a.label for a in read("panoptic", path)} == {"cat", "a red mug"}
+    first, second = json.loads(path.read_text())["annotations"][0]["segments_info"]
+    assert (first["label_score"], "phrase" in first, second["phrase"]) == (0.5, False, "a red mug")
+
+
 def test_a_missing_png_is_named(tmp_path):
     png, path = write("panoptic", [answered()], tmp_path)
     png.unlink()

@@ -17,33 +17,74 @@ from segcli.core.prediction import Prediction
 from segcli.core.rle import decode_tight
 from segcli.io.formats.base import PerPhoto, full_size
 from segcli.io.formats.contract import Answered, Options, Rendered
+from segcli.io.formats.legend import with_legend
 
 _TINT = 0.45
 _MOST_TAGS = 60  # more would hide the photo
+_MOST_COLORS = 16  # that can be told apart
+
+
+Tag = tuple[float, float, str, Color, tuple[int, int] | None]
+"""A name on a mask: its middle x and y, the text, the colour, and the width and height that it must not exceed."""
 
 
 class Overlay(PerPhoto):
-    """A JPEG at full size, whatever the photo was."""
+    """A JPEG at full size, whatever the photo was. Answers about a whole photo have a legend of the classes below."""
 
     name = "overlay"
     needs_photo = True
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
         """One picture; the plain photo when there is no target."""
-        drawn = draw(full_size(answered.image).pixels, answered.prediction)
+        pixels, prediction = full_size(answered.image).pixels, answered.prediction
+        if answered.ask.kind is None:
+            drawn = draw(pixels, prediction)
+        else:
+            colors = class_colors(answered.ask.classes, prediction.labels)
+            of_masks = [colors.get(name or "", overlay_color(n)) for n, name in enumerate(prediction.labels)]
+            drawn = with_legend(draw(pixels, prediction, of_masks, legend=True), legend_rows(prediction, of_masks))
         file = BytesIO()
         profile = answered.image.icc or b""
         PIL.Image.fromarray(drawn).save(file, "JPEG", quality=90, subsampling=0, icc_profile=profile)
         return [Rendered(file.getvalue(), ".jpg", self.name)]
 
 
+def class_colors(classes: Sequence[str], labels: Sequence[str | None]) -> dict[str, Color]:
+    """A colour for each of the classes in a picture.
+
+    A class of a short list has the same colour in all photos of a run; of a long one, whose colours nobody could tell
+    apart, those in the picture get different ones.
+    """
+    if len(classes) > _MOST_COLORS:
+        present = set(labels)
+        classes = [name for name in classes if name in present]
+    return {name: overlay_color(n) for n, name in enumerate(classes)}
+
+
+def legend_rows(prediction: Prediction, colors: Sequence[Color]) -> list[tuple[str, Color]]:
+    """The labels in a picture, the largest first, with their colours; things with how many there are."""
+    area: dict[str, int] = {}
+    count: dict[str, int] = {}
+    color: dict[str, Color] = {}
+    for label, mask, own in zip(prediction.labels, prediction.masks, colors, strict=True):
+        if label is not None and mask.area:
+            area[label] = area.get(label, 0) + mask.area
+            count[label] = count.get(label, 0) + 1
+            color[label] = own
+    ordered = sorted(area, key=lambda label: -area[label])
+    return [(label if count[label] == 1 else f"{label} ({count[label]})", color[label]) for label in ordered]
+
+
 def draw(
-    pixels: NDArray[np.uint8], prediction: Prediction, colors: Sequence[Color] | None = None
+    pixels: NDArray[np.uint8], prediction: Prediction, colors: Sequence[Color] | None = None, *, legend: bool = False
 ) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3]: a copy of the photo with all masks on it, the first on top; `colors` are ours if not given."""
+    """uint8 [H, W, 3]: a copy of the photo with all masks on it, the first on top; `colors` are ours if not given.
+
+    Beside a `legend` masks carry their classes alone, and only those where the name has room.
+    """
     canvas = pixels.copy()
     line = max(1, round(max(canvas.shape[:2]) / 700))
-    tags: list[tuple[float, float, str, Color]] = []
+    tags: list[Tag] = []
     for n in reversed(range(len(prediction))):
         x, y, inside = decode_tight(prediction.masks[n])
         if not inside.size:
@@ -55,9 +96,10 @@ def draw(
         mask = np.zeros(canvas[region].shape[:2], dtype=np.bool_)
         mask[y - top : y - top + inside.shape[0], x - left : x - left + inside.shape[1]] = inside
         _tint(canvas[region], mask, color, line)
-        if text := _text(prediction, n):
+        if text := (prediction.labels[n] or "") if legend else _text(prediction, n):
             column, row = _middle(mask)
-            tags.append((left + column, top + row, text, color))
+            room = (inside.shape[1], inside.shape[0]) if legend else None
+            tags.append((left + column, top + row, text, color, room))
     if tags and len(tags) <= _MOST_TAGS:
         canvas = _tagged(canvas, tags)
     return canvas
@@ -77,10 +119,10 @@ def _tint(part: NDArray[np.uint8], mask: NDArray[np.bool_], color: Color, line: 
 
 
 def _text(prediction: Prediction, n: int) -> str:
-    label = prediction.labels[n] or prediction.phrases[n]
-    if label is None:
-        return str(prediction.ids[n]) if len(prediction) > 1 else ""
-    return f"{prediction.ids[n]} {label}" if len(prediction) > 1 else label
+    name, sure = prediction.names[n], prediction.label_scores[n]
+    number = str(prediction.ids[n]) if len(prediction) > 1 else ""
+    words = [number, name or "", "" if sure is None else f"{sure:.2f}"]
+    return " ".join(filter(None, words))
 
 
 def _middle(mask: NDArray[np.bool_]) -> tuple[float, float]:
@@ -97,17 +139,19 @@ def _middle(mask: NDArray[np.bool_]) -> tuple[float, float]:
     return float((column - 1) * step), float((row - 1) * step)
 
 
-def _tagged(canvas: NDArray[np.uint8], tags: list[tuple[float, float, str, Color]]) -> NDArray[np.uint8]:
+def _tagged(canvas: NDArray[np.uint8], tags: list[Tag]) -> NDArray[np.uint8]:
     height, width = canvas.shape[:2]
     picture = PIL.Image.fromarray(canvas)
     pen = PIL.ImageDraw.Draw(picture)
     size = max(11, round(max(height, width) / 55))
     font = PIL.ImageFont.load_default(size)
     edge = max(2, size // 5)
-    for x, y, text, color in tags:
+    for x, y, text, color, room in tags:
         short = text if len(text) <= 40 else text[:39] + "…"
         left, top, right, bottom = pen.textbbox((0, 0), short, font=font)
         w, h = right - left + 2 * edge, bottom - top + 2 * edge
+        if room is not None and (w > room[0] or h > room[1]):
+            continue
         x0 = min(max(x - w / 2, 0), max(width - w, 0))
         y0 = min(max(y - h / 2, 0), max(height - h, 0))
         pen.rounded_rectangle((x0, y0, x0 + w, y0 + h), radius=edge, fill=color)
