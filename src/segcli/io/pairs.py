@@ -1,9 +1,12 @@
 """Examples on disk: a photo and a mask of it, as pairs that are typed, that lie in a folder, or that a list names.
 
-What a mask file means: an indexed PNG's indices are ids (255, the usual mark for "ignored", is background beside
-others); a white-on-black file, soft edges included, is one target with id 1; other grey values are ids; in a file of
-several colours each colour that covers at least 1 % of what is marked is a target, ids by rising red, green and blue,
-and other pixels belong to the nearest of these colours or to the black background.
+What a mask file means:
+
+- an indexed PNG's indices are ids; 255, the usual mark for "ignored", is background beside others;
+- a grey file of which at least half of what is marked is white, or which has slopes only, is one target with id 1, soft
+  edges cut at the middle; other grey values are ids, as indices are;
+- in a file of several colours each one that covers at least 1 % of what is marked is a target, ids by rising red, green
+  and blue; other pixels belong to the nearest of these colours or to the black background.
 """
 
 from __future__ import annotations
@@ -273,8 +276,8 @@ def _grey(samples: NDArray[Any]) -> Codes:
     """Grey values: white on black with soft edges, or ids."""
     white = (1 << (samples.dtype.itemsize * 8)) - 1
     values, counts = np.unique(samples[samples > 0], return_counts=True)
-    large = values[counts >= _SUBSTANTIAL * counts.sum()] if len(values) else values
-    if len(values) and (large >= 0.98 * white).all():  # nothing but white, or nothing but slopes
+    shares = counts / max(1, counts.sum())
+    if shares[values >= 0.98 * white].sum() >= 0.5 or not (shares >= _SUBSTANTIAL).any():
         inside = samples > white // 2
         return (inside if inside.any() else samples > 0).astype(np.int64)
     return _ids(samples)

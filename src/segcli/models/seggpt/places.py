@@ -51,11 +51,13 @@ def paint_places(instances: NDArray[np.integer]) -> NDArray[np.uint8]:
 def find_instances(colors: NDArray[np.float64]) -> Found:
     """Instances in painted colours [h, w, 3], 0 to 255.
 
-    A candidate is each colour that is the nearest one of some pixels; its mask are all pixels closer than `NEAR`. What
-    overlaps is thinned by matrix NMS (Gaussian, as SOLOv2). The published code tries all 6400 colours; those that no
-    pixel is nearest to repeat their neighbours' masks.
+    A candidate is each colour that is the nearest one of some pixels; its mask are all pixels closer than `NEAR`, and
+    closer to it than to black: the darkest place's colour is nearer to the background than that. What overlaps is
+    thinned by matrix NMS (Gaussian, as SOLOv2). The published code tries all 6400 colours and knows no background;
+    colours that no pixel is nearest to repeat their neighbours' masks.
     """
     height, width = colors.shape[:2]
+    black = colors.mean(-1)
     cell = np.clip(np.rint((255 - colors[..., 0]) / _CELL_STEP), 0, CELLS * CELLS - 1).astype(np.int64)
     inner = np.clip(np.rint((255 - colors[..., 1:]) / _STEP), 0, _INSIDE - 1).astype(np.int64)
     codes, counts = np.unique((cell * _INSIDE + inner[..., 0]) * _INSIDE + inner[..., 1], return_counts=True)
@@ -63,7 +65,7 @@ def find_instances(colors: NDArray[np.float64]) -> Found:
     for code in codes[counts >= _LEAST_PIXELS]:
         levels = (code // _INSIDE**2 * _CELL_STEP, code // _INSIDE % _INSIDE * _STEP, code % _INSIDE * _STEP)
         away = np.abs(colors - (255.0 - np.array(levels))).mean(-1)
-        mask = away < NEAR
+        mask = away < np.minimum(black, NEAR)
         if mask.sum() >= _LEAST_PIXELS:
             masks.append(mask)
             scores.append(float(1 - away[mask].mean() / max(float(away.max()), 1.0)))
