@@ -16,19 +16,24 @@ from segcli.core.ask import Ask, PromptKind
 from segcli.core.errors import UsageError
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
-from segcli.models.seem.focus import cells_of, focus_window, whole
+from segcli.models.seem.focus import Window, cells_of, focus_window, whole
 from segcli.models.seem.maps import extent
+from segcli.models.seem.nano_words import grouped
 
 if TYPE_CHECKING:
     from segcli.models.seem.nano_predictor import EncodedPhoto, NanoPredictor
     from segcli.models.seem.nano_words import Words
 
-_SIDE = 384  # longest side of the look that is searched for words
-_THERE = 0.4  # a word is where its probability is at least this
+_SIDE = 448  # longest side of the look at the whole photo that is searched for words
+_PART, _PART_SIDE = 0.6, 384  # four looks at so much of the photo, one in each corner, for what is small
+_CELLS = 80  # longest side of the map of all words' probabilities
+_THERE = 0.2  # a word may be where its probability is at least this,
+_MEANT = 0.1  # and is, where a look at the place alone calls it so with this probability
+_MOST = 12  # so many places of one word get a look of their own, the largest ones
 _LEAST_AREA = 0.001  # of the photo: smaller places of a word are doubt, not objects
 _SPECK = 0.02  # of a word's largest place
 _AGREE = 0.5  # overlap from which the click path's version of a place is believed
-_CALLED = 0.3  # --all: the least score of an instance unless the ask says otherwise
+_CALLED = 0.2  # --all: the least score of an instance unless the ask says otherwise
 _SPATIAL = frozenset({PromptKind.POINT, PromptKind.BOX, PromptKind.SCRIBBLE, PromptKind.POLYGON, PromptKind.MASK})
 
 Plane = NDArray[np.bool_]
@@ -36,7 +41,7 @@ Plane = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Place:
-    """One connected place of a word: mask [H, W] of the photo, the word's mean probability in it."""
+    """One connected place of a word: mask [H, W] of the photo, how probable it is that it is meant."""
 
     mask: Plane
     score: float
@@ -53,42 +58,61 @@ def named(looker: NanoPredictor, words: Words, photo: EncodedPhoto, ask: Ask) ->
     places_too = bool(ask.kinds & _SPATIAL)
     if places_too and ask.answer == "visual":
         return _called(looker.pointed(photo, replace(ask, text=None)), ask.text, word)
-    chances = word_map(looker, words, photo, [words.vocabulary.covered(word)])[0]
+    meant = words.vocabulary.covered(word)
+    chances = grouped(everywhere(looker, words, photo), [meant])[0]
     if places_too and ask.answer == "all":
         return _called(_pointed_by_name(looker, photo, ask, chances), ask.text, word)
-    counted = word not in words.vocabulary.stuff
-    found = [_sharp(looker, photo, place) if counted else place for place in _places(chances, photo.size)]
+    found = []
+    for place in _places(chances, photo.size):
+        sharp = _sharp(looker, photo, place)
+        likely = float(_look_at(looker, words, photo, sharp.mask, [meant])[0])
+        if likely >= _MEANT:
+            found.append(Place(sharp.mask, (place.score + likely) / 2))
+    least = ask.threshold
     if ask.every:
-        least = _CALLED if ask.threshold is None else ask.threshold
+        least = _CALLED if least is None else least
         found = sorted((p for p in found if p.score >= least), key=lambda p: -p.score)
     elif found:
-        union = np.logical_or.reduce([p.mask for p in found])
-        shown = _resized(chances[None], photo.size)[0].numpy()
-        found = [Place(union, float(shown[union].mean()))]
-        if ask.threshold is not None and found[0].score < ask.threshold:
-            found = []
+        areas = [int(p.mask.sum()) for p in found]
+        score = sum(p.score * a for p, a in zip(found, areas, strict=True)) / sum(areas)
+        found = [Place(np.logical_or.reduce([p.mask for p in found]), score)]
+        found = [] if least is not None and score < least else found
     masks = tuple(encode(p.mask) for p in found)
     return _called(Prediction(photo.size, masks, tuple(round(p.score, 4) for p in found)), ask.text, word)
 
 
-def word_map(looker: NanoPredictor, words: Words, photo: EncodedPhoto, meant: Sequence[Sequence[int]]) -> Tensor:
-    """Probability of each group of words, and of none of them, over the whole photo: [G + 1, h, w]."""
-    place, encoded = looker.look(photo, whole(photo.size), _SIDE)
-    return words.where(encoded, place, meant)
+def everywhere(looker: NanoPredictor, words: Words, photo: EncodedPhoto) -> Tensor:
+    """Probability of every word, and of none, all over the photo: [V + 1, h, w], kept with the photo.
+
+    Mean of a look at the whole photo and of larger looks at its corners.
+    """
+    if photo.chances is None:
+        height, width = (max(1, round(v * _CELLS / max(photo.size))) for v in photo.size)
+        looks = [(whole(photo.size), _SIDE)]
+        part_h, part_w = (max(1, round(v * _PART)) for v in photo.size)
+        for y in {0, photo.size[0] - part_h}:
+            for x in {0, photo.size[1] - part_w}:
+                looks.append((Window(x, y, x + part_w, y + part_h), _PART_SIDE))
+        total, count = torch.zeros(len(words.vocabulary.words) + 1, height, width), torch.zeros(height, width)
+        for window, side in looks:
+            place, encoded = looker.see(photo, window, side)
+            rows = slice(round(window.y0 * height / photo.size[0]), round(window.y1 * height / photo.size[0]))
+            columns = slice(round(window.x0 * width / photo.size[1]), round(window.x1 * width / photo.size[1]))
+            fit = (rows.stop - rows.start, columns.stop - columns.start)
+            if min(fit):
+                total[:, rows, columns] += _resized(words.where(encoded, place).float(), fit)
+                count[rows, columns] += 1
+        photo.chances = (total / count).half()
+    return photo.chances.float()
 
 
 def labelled(looker: NanoPredictor, words: Words, photo: EncodedPhoto, ask: Ask, answer: Prediction) -> Prediction:
     """The same masks, each with the likeliest of the ask's classes and its probability."""
-    meant = words.known(ask.classes)
+    meant = words.offered(ask.classes)
     names = list(meant)
     labels, scores = [], []
     for index in range(len(answer)):
-        mask = torch.from_numpy(answer.dense(index))
-        box = extent(mask.float(), photo.size)
-        assert box is not None  # answers hold no empty masks
-        place, encoded = looker.look(photo, focus_window(box, photo.size), looker.focus_side)
-        covered = cells_of(mask, photo.size, place, 16)[0, 0]
-        chances = words.what(encoded, place, covered, list(meant.values()))[:-1]
+        chances = _look_at(looker, words, photo, answer.dense(index), list(meant.values()))[:-1]
         best = int(chances.argmax())
         labels.append(names[best])
         scores.append(round(float(chances[best]), 4))
@@ -102,13 +126,16 @@ def whole_photo(looker: NanoPredictor, words: Words, photo: EncodedPhoto, ask: A
     """
     if not ask.classes:
         raise UsageError("a whole photo is asked for by class names; give --classes")
-    meant = words.known(ask.classes)
+    meant = words.offered(ask.classes)
     names = list(meant)
-    chances = _resized(word_map(looker, words, photo, list(meant.values())), photo.size)
+    said = dict(zip(ask.classes, ask.things, strict=True)) if ask.things else {}
+    chances = _resized(grouped(everywhere(looker, words, photo), list(meant.values())), photo.size)
     owner = chances.argmax(0).numpy()
     found: list[tuple[Place, str, bool]] = []
     for index, name in enumerate(names):
-        thing = words.vocabulary.find(name) not in words.vocabulary.stuff
+        thing = said.get(name)
+        if thing is None:
+            thing = words.vocabulary.find(name) not in words.vocabulary.stuff
         mine = owner == index
         if not mine.any() or (ask.kind == "instance" and not thing):
             continue
@@ -116,7 +143,7 @@ def whole_photo(looker: NanoPredictor, words: Words, photo: EncodedPhoto, ask: A
         if ask.kind == "semantic" or not thing:
             parts = [Place(mine, float(chance[mine].mean()))]
         else:
-            parts = [_sharp(looker, photo, p) for p in _parts(mine, chance)]
+            parts = [_sharp(looker, photo, p) for p in _parts(mine, chance)[:_MOST]]
         found += [(part, name, thing) for part in parts if part.mask.mean() >= _LEAST_AREA]
     found.sort(key=lambda each: -each[0].score)
     least = 0.0 if ask.threshold is None else ask.threshold
@@ -159,7 +186,18 @@ def _places(chances: Tensor, size: tuple[int, int]) -> list[Place]:
     shown = _resized(chances[None], size)[0].numpy()
     found = _parts(shown >= _THERE, shown)
     largest = max((p.mask.sum() for p in found), default=0)
-    return [p for p in found if p.mask.mean() >= _LEAST_AREA and p.mask.sum() >= _SPECK * largest]
+    return [p for p in found if p.mask.mean() >= _LEAST_AREA and p.mask.sum() >= _SPECK * largest][:_MOST]
+
+
+def _look_at(
+    looker: NanoPredictor, words: Words, photo: EncodedPhoto, mask: Plane, meant: Sequence[Sequence[int]]
+) -> Tensor:
+    """Probability [G + 1] that the mask, which is not empty, is one of the groups of words, the last: none of them."""
+    shown = torch.from_numpy(mask)
+    box = extent(shown, photo.size)
+    assert box is not None
+    place, encoded = looker.look(photo, focus_window(box, photo.size), looker.focus_side)
+    return words.what(encoded, place, cells_of(shown, photo.size, place, 16)[0, 0], meant)
 
 
 def _parts(mask: Plane, chance: NDArray[np.floating]) -> list[Place]:

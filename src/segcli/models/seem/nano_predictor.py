@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segcli.core.ask import Ask, PromptKind
+from segcli.core.errors import UsageError
 from segcli.core.geometry import box_mask, polygon_mask
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
@@ -23,10 +24,13 @@ from segcli.core.rle import encode
 from segcli.models.api import Encoded
 from segcli.models.backbones.efficientnet_lite import MEAN
 from segcli.models.layers.memory import memory_errors
+from segcli.models.layers.propagation.network import PropagationNet
+from segcli.models.layers.propagation.propagator import Propagator
 from segcli.models.seem.focus import Geometry, Window, focus_window, geometry, network_input, whole
 from segcli.models.seem.maps import Click, clicks_of, outline_mask, prompt_box, prompt_maps
 from segcli.models.seem.nano import NanoConfig, NanoEncoded, SeemNano
 from segcli.models.seem.nano_answers import labelled, named, whole_photo
+from segcli.models.seem.nano_tracker import nano_tracker
 from segcli.models.seem.nano_words import Words
 from segcli.models.seem.tidy import tidy
 from segcli.models.seem.vocabulary import Vocabulary
@@ -42,16 +46,19 @@ _BOX_SLACK = 0.05  # of the box's side: an answer may leave a box prompt by so m
 
 @dataclass
 class EncodedPhoto:
-    """A photo and its encoded looks (window and input size), latest last."""
+    """A photo and its encoded looks (window and input size), latest last; `chances` of all words once they were
+    asked for, see `nano_answers.everywhere`."""
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
+    chances: Tensor | None = None
     looks: OrderedDict[tuple[Window, int], tuple[Geometry, NanoEncoded]] = field(default_factory=OrderedDict)
 
     @property
     def nbytes(self) -> int:
         """Bytes held by pixels and feature maps."""
-        return self.pixels.nbytes + sum(encoded.nbytes for _, encoded in self.looks.values())
+        words = 0 if self.chances is None else self.chances.nbytes
+        return self.pixels.nbytes + words + sum(encoded.nbytes for _, encoded in self.looks.values())
 
 
 class NanoPredictor:
@@ -59,11 +66,18 @@ class NanoPredictor:
     what else is in a batch, and at this size a batch gains nothing on a CPU."""
 
     def __init__(
-        self, model: SeemNano, name: str, revision: str, device: torch.device, sides: tuple[int, int] = (256, 320)
+        self,
+        model: SeemNano,
+        name: str,
+        revision: str,
+        device: torch.device,
+        sides: tuple[int, int] = (256, 320),
+        propagation: PropagationNet | None = None,
     ) -> None:
         self.model = model.eval()
+        self.propagation = propagation
         self.words = Words(model, vocabulary_of(model.config)) if model.words is not None else None
-        self.accepts = accepted(model.config)
+        self.accepts = accepted(model.config) | ({PromptKind.VIDEO} if propagation is not None else frozenset())
         self.name, self.revision = name, revision
         self.device = device
         self.dtype = next(model.parameters()).dtype
@@ -93,6 +107,12 @@ class NanoPredictor:
         assert isinstance(encoded, EncodedPhoto)
         with torch.inference_mode(), memory_errors(self.name):
             return [self._answer(encoded, ask) for ask in asks]
+
+    def tracker(self, *, memory: int = 8, every: int = 1, soft: bool = True) -> Propagator:
+        """A fresh tracker, see `nano_tracker`. Raises UsageError when this member's files hold no weights for it."""
+        if self.propagation is None:
+            raise UsageError(f"{self.name} has no weights to follow objects with; type -m seem-nano")
+        return nano_tracker(self.model, self.propagation, self.name, memory=memory, every=every, soft=soft)
 
     def _answer(self, photo: EncodedPhoto, ask: Ask) -> Prediction:
         if self.words is None:
@@ -139,15 +159,19 @@ class NanoPredictor:
         if look in photo.looks:
             photo.looks.move_to_end(look)
             return photo.looks[look]
-        place = geometry(window, side)
-        pixels = network_input(photo.pixels, photo.size, place, MEAN)
-        with torch.inference_mode(), memory_errors(self.name):
-            maps = self.model.encode_backbone(pixels.to(self.device, self.dtype))
-            encoded = self.model.encode_features(maps)
+        place, encoded = self.see(photo, window, side)
         photo.looks[look] = place, encoded
         if len(photo.looks) > _LOOKS:
             photo.looks.popitem(last=False)
         return place, encoded
+
+    def see(self, photo: EncodedPhoto, window: Window, side: int) -> tuple[Geometry, NanoEncoded]:
+        """The same, encoded now and not kept."""
+        place = geometry(window, side)
+        pixels = network_input(photo.pixels, photo.size, place, MEAN)
+        with torch.inference_mode(), memory_errors(self.name):
+            maps = self.model.encode_backbone(pixels.to(self.device, self.dtype))
+            return place, self.model.encode_features(maps)
 
     def _prediction(self, logits: Tensor, window: Window, ask: Ask, size: tuple[int, int]) -> Prediction:
         masks, scores, soft = [], [], []
