@@ -74,11 +74,11 @@ def published_call(
             read[b, :count] += decoder.pn_indicator.weight[0]
             read[b, count:both_count] += decoder.pn_indicator.weight[1]
         tokens.append((read, numbers))
-    query_objects = torch.zeros(0, dtype=torch.long)
+    query_objects = torch.zeros(0, dtype=torch.long, device=device)
     if marks and by_object:
         each = config.queries_per_object
-        index = draws.queries(objects, each, config.queries)
-        query_objects = torch.arange(objects).repeat_interleave(each)
+        index = draws.queries(objects, each, config.queries).to(device)
+        query_objects = torch.arange(objects, device=device).repeat_interleave(each)
         put(Group.SPATIAL_QUERIES, decoder.query_feat.weight[index], decoder.query_embed.weight[index], query_objects)
     elif marks:
         put(Group.SPATIAL_QUERIES, decoder.query_feat.weight, decoder.query_embed.weight)
@@ -105,7 +105,8 @@ def published_call(
         level = i % config.levels
         size = multi_scale[level].shape[-2:]
         if prompts.previous is not None and by_object:
-            owner[Group.MEMORY] = draws.memories(config.memories, prompts.previous.shape[1]).expand(batch, -1)
+            slots = draws.memories(config.memories, prompts.previous.shape[1]).to(device)
+            owner[Group.MEMORY] = slots.expand(batch, -1)
         groups = [g for g in (*QUERIES, Group.MEMORY) if g in content]
         masks = []
         for group in groups:
@@ -138,7 +139,7 @@ def published_call(
     if marks:
         scores = torch.einsum("bqc,bnc->bqn", stage[f"embedding.{Group.SPATIAL_QUERIES}"], vectors[0])
         if by_object:
-            scores = scores.masked_fill(query_objects[:, None] != torch.arange(objects), -torch.inf)
+            scores = scores.masked_fill(query_objects[:, None] != torch.arange(objects, device=device), -torch.inf)
         best = scores.argmax(1)
         full = stage[f"masks.{Group.SPATIAL_QUERIES}"]
         stage["chosen"] = torch.stack([full[b, best[b]] for b in range(batch)])

@@ -41,7 +41,7 @@ folder = "{folder}"
 files = [{{ name = "seem_tiny_v1.pt" }}]
 keys = "original"
 licence = "none"
-accepts = ["point", "text", "classes", "video"]
+accepts = ["point", "text", "reference", "classes", "video"]
 """
 
 Change = Callable[[dict[str, torch.Tensor]], object]
@@ -116,6 +116,32 @@ def test_its_words_reach_its_masks(put, photo: Path):
     assert [p.masks for p in again.decode(again.encode([image])[0], [click, said, whole])] == [
         p.masks for p in (labelled, named, every)
     ]
+
+
+def test_words_classes_regions_and_videos_reach_it_from_the_command_line(put, photo: Path, tmp_path: Path):
+    put()
+    (tmp_path / "frames").mkdir()
+    for n in range(3):
+        (tmp_path / "frames" / f"{n:05d}.png").write_bytes(photo.read_bytes())
+    first = np.zeros((60, 90), np.uint8)
+    first[20:50, 30:70] = 255
+    Pillow.fromarray(first).save(tmp_path / "first.png")
+    like, model = f"{photo}@30,20", ["-m", "my.seem", "-f", "jsonl", "-o"]
+    main_ends(0, ["refer", "the red mug", str(photo), "--at", "30,20", "--like", like, *model, "mixed"])
+    main_ends(0, ["refer", "the red mug", str(photo), "--all", "--threshold", "1", *model, "nothing"])
+    main_ends(0, ["panoptic", str(photo), "--classes", "cat,sky", "--kind", "semantic", *model, "whole"])
+    main_ends(0, ["point", str(photo), "--at", "30,20", "--classes", "cat,sky", *model, "labelled"])
+    lines = {
+        name: json.loads((tmp_path / name / "masks.jsonl").read_text())
+        for name in ("mixed", "nothing", "whole", "labelled")
+    }
+    assert lines["mixed"]["masks"][0]["phrase"] == "the red mug"
+    assert lines["nothing"]["masks"] == []
+    assert sum(mask["area"] for mask in lines["whole"]["masks"]) == 60 * 90
+    assert {mask["label"] for mask in lines["whole"]["masks"] + lines["labelled"]["masks"]} <= {"cat", "sky"}
+    assert 0 < lines["labelled"]["masks"][0]["label_score"] < 1
+    main_ends(0, ["vos", "frames", "--first", "first.png", "-m", "my.seem", "-o", "followed"])
+    assert len(list((tmp_path / "followed").rglob("*.png"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -71,13 +71,13 @@ def test_objects_never_overlap_and_given_masks_stay_as_they_are(model):
 
 
 def test_a_tracker_that_was_stopped_goes_on_with_the_same_masks(model):
-    tracker = model.tracker(memory=2)
+    tracker = model.tracker(memory=11)
     tracker.step(frame(0), {3: FIRST, 1: SECOND})
-    for n in (1, 2):
+    for n in range(1, 13):
         tracker.step(frame(n))
-    again = model.tracker(memory=2)
-    again.restore({key: array.copy() for key, array in tracker.state().items()})
-    for n in (3, 4):
+    again = model.tracker(memory=11)
+    again.restore({key: array.copy() for key, array in sorted(tracker.state().items())})
+    for n in (13, 14):
         one, two = tracker.step(frame(n)), again.step(frame(n))
         assert list(one) == list(two)
         assert all(np.array_equal(one[k], two[k]) for k in one)
@@ -101,3 +101,13 @@ def test_a_memory_of_less_than_nothing_is_refused(model):
         model.tracker(memory=-1)
     with pytest.raises(UsageError, match="give at least 0 and 1"):
         model.tracker(every=0)
+
+
+def test_an_object_that_is_gone_is_asked_for_no_more(model):
+    tracker = model.tracker()
+    tracker.step(frame(0), {1: FIRST, 2: SECOND})
+    tracker.drop(2)
+    assert set(tracker.step(frame(1))) == {1}
+    assert not any(key.startswith("2.") for key in tracker.state())
+    with pytest.raises(UsageError, match="object 2 is not followed; known: 1"):
+        tracker.drop(2)

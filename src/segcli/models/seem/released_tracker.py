@@ -66,7 +66,7 @@ class ReleasedTracker:
         for number, mask in given.items():
             _check(frame, number, mask)
         photo = self.model.look(frame)
-        followed = [number for number in self._objects if number not in given]
+        followed = sorted(self._objects.keys() - given.keys())
         found = self._resolved(followed, photo, given)
         if self.capacity and self._steps % self.every == 0:
             for number in followed:
@@ -75,7 +75,13 @@ class ReleasedTracker:
         for number, mask in given.items():
             self._objects.setdefault(number, _Object(self.capacity)).take(self._read(photo, mask))
         self._steps += 1
-        return {number: given[number] if number in given else found[number] for number in self._objects}
+        return {number: given[number] if number in given else found[number] for number in sorted(self._objects)}
+
+    def drop(self, number: int) -> None:
+        """Forget an object. Raises UsageError for one that is not followed."""
+        if self._objects.pop(number, None) is None:
+            known = ", ".join(map(str, self._objects)) or "none"
+            raise UsageError(f"object {number} is not followed; known: {known}")
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All memory as arrays: each prompt's tokens a level and its mean vectors, float32."""
@@ -92,12 +98,11 @@ class ReleasedTracker:
         """Put back what `state` returned."""
         self._steps = int(state["steps"])
         self._objects = {}
-        for name in state:  # in the order in which they were put in
-            number, _, rest = name.partition(".")
-            if rest.endswith(".vectors"):
-                held = self._objects.setdefault(int(number), _Object(self.capacity))
-                prompt = self._prompt(state, name.removesuffix("vectors"))
-                (held.given if rest.startswith("given") else held.answers).append(prompt)
+        prompts = [name.split(".") for name in state if name.endswith(".vectors")]
+        for number, part, n, _ in sorted(prompts, key=lambda name: (int(name[0]), int(name[2]))):
+            held = self._objects.setdefault(int(number), _Object(self.capacity))
+            prompt = self._prompt(state, f"{number}.{part}.{n}.")
+            (held.given if part == "given" else held.answers).append(prompt)
 
     def _prompt(self, state: Mapping[str, NDArray[Any]], name: str) -> SpatialTokens:
         def tensor(key: str) -> Tensor:
