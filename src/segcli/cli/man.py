@@ -24,7 +24,7 @@ EXIT_STATUS = (
     ("4", "An input or output as a whole can't be used: missing, unwritable, no space."),
     ("5", "A checkpoint is missing, broken or can't be had."),
     ("6", "The device is absent or out of memory."),
-    ("7", "A --require is not met."),
+    ("7", "A --require or --require-mask is not met."),
     ("130, 143", "Interrupted (SIGINT, SIGTERM); the same command goes on where it was."),
     ("141", "Nobody reads stdout any more."),
 )
