@@ -110,4 +110,4 @@ def module_name(path: Path) -> str:
 
 def is_verb_or_start(path: Path) -> bool:
     """False for the modules of cli that a verb imports once it knows what to do."""
-    return path.stem not in {"live", "promptfile", "report"}
+    return path.stem not in {"live", "promptfile", "report", "showing"}

@@ -22,6 +22,7 @@ from segcli.registry.local import entry_of_file
 from segcli.train import loop
 from segcli.train.loop import LoopConfig
 from segcli.train.seggpt import SegGPTPlan, Weighed, layer_groups, read_plan, run_plan
+from segcli.train.seggpt import build as build_model
 from segcli.train.seggpt_pairs import PairConfig, PairSampler, Source
 from segcli.train.seggpt_views import LabelledPhoto, ViewConfig, random_box, stitched, view
 
@@ -173,6 +174,10 @@ def test_training_lowers_the_loss_and_its_checkpoint_answers(data: Path, tmp_pat
 
     predictor = build(entry.config, load_file(path), keys=entry.keys, name="own", revision="0")
     assert predictor.engine.model.config == TINY
+    begun = build_model(plan(), str(path))
+    for name, value in load_file(path).items():
+        torch.testing.assert_close(begun.state_dict()[name], value, atol=0, rtol=0)
+    assert all(parameter.requires_grad for parameter in begun.parameters())
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(data: Path, tmp_path: Path):

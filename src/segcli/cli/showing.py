@@ -18,7 +18,7 @@ from segcli.io.pairs import Examples, pairs_in, pairs_listed, split_pair
 if TYPE_CHECKING:
     from segcli.core.example import Task
     from segcli.models.api import Promptable
-    from segcli.pipeline.incontext import Learner, Manner
+    from segcli.pipeline.incontext import Manner
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Lesson:
 
 def shown_to(shown: Shown, seed: int, memory: int) -> Lesson:
     """Look at all examples. Raises UsageError that names the pair, the directory or the prompt that can't be used."""
-    from segcli.pipeline.incontext import ByClass, ByExample, Manner
+    from segcli.pipeline.incontext import ByClass, ByExample, Manner, learner
 
     manner = Manner(
         cast(Literal["feature", "spatial", "vote"], shown.ensemble or "feature"),
@@ -84,15 +84,6 @@ def class_examples(root: Path, most: int | None, seed: int) -> dict[str, Example
     return classes
 
 
-def learner(model: Promptable) -> Learner:
-    """The model as one that learns from examples. Raises UsageError when it does not."""
-    from segcli.models.api import Learning
-
-    if not isinstance(model, Learning):
-        raise UsageError(f"{model.name}: does not learn from examples; choose another with -m")
-    return cast("Learner", model)
-
-
 def _examples(shown: Shown) -> Examples:
     if shown.bank is not None:
         if not Path(shown.bank).is_dir():
@@ -111,14 +102,11 @@ def _prompt(path: Path, manner: Manner, settings: dict[str, object]) -> Lesson:
         raise UsageError(f"--prompt {path}: is for whole photos at once; take --tiles and --threshold away")
 
     def teach(model: Promptable) -> Promptable:
-        from segcli.models.api import Tunable
-        from segcli.pipeline.incontext import ByPrompt
+        from segcli.pipeline.incontext import ByPrompt, learner, tunable
         from segcli.registry.tuned import read_prompt
 
         card.check_model(path, model.name, model.revision)
-        if not isinstance(model, Tunable):
-            raise UsageError(f"--prompt {path}: {model.name} has no prompt that can be tuned; choose another with -m")
-        model.tune(read_prompt(path), card.task)
+        tunable(model).tune(read_prompt(path), card.task)
         return ByPrompt(learner(model), card.task, manner)
 
     return Lesson(teach, settings | {"prompt": content(path)}, _classes(card.task))

@@ -91,7 +91,7 @@ def seggpt(
         ),
     ],
     start: Annotated[
-        str | None, typer.Option("--start", metavar="FILE", help="A checkpoint to begin from, not random weights.")
+        str | None, typer.Option("--start", metavar="NAME|FILE", help="A SegGPT to begin from, not random weights.")
     ] = None,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.")] = None,
@@ -101,15 +101,13 @@ def seggpt(
 
     Example: seg train seggpt --data photos/ --config configs/seggpt-vit-l.toml --out runs/first
     """
-    from segcli.core.errors import CheckpointError, StorageError
+    from segcli.core.errors import StorageError
     from segcli.registry.device import check_words, resolve
 
     check_words(device, "auto")
     missing = [d for d in data if not Path(d).is_dir()]
     if missing:
         raise StorageError(f"{missing[0]}: no such folder; give one that holds images/ and masks/")
-    if start is not None and not Path(start).is_file():
-        raise CheckpointError(f"--start {start}: no such file; `seg models path` says where checkpoints are")
     import torch
 
     from segcli.train.seggpt import read_plan, run_plan
@@ -121,7 +119,7 @@ def seggpt(
         plan,
         [Path(d) for d in data],
         Path(out),
-        start=Path(start) if start else None,
+        start=start,
         device=str(resolve(device).device),
         say=_say("seggpt"),
     )
@@ -184,9 +182,8 @@ def prompt(
 
     from dataclasses import replace
 
-    from segcli.models.api import Tunable
     from segcli.registry.load import open_model
-    from segcli.train.prompt import TuningPlan, tune
+    from segcli.train.prompt import TuningPlan, tunable, tune
     from segcli.train.prompt_data import read_lessons
 
     lessons = read_lessons([Path(d) for d in data], kind, classes or [], hold_out)  # type: ignore[arg-type]
@@ -194,9 +191,7 @@ def prompt(
     plan = replace(plan, loop=replace(plan.loop, steps=steps, lr=lr, seed=seed, warmup=min(10, steps // 10)))
     where = str(resolve(device).device)
     opened = open_model(model, device=where, dtype="fp32", threads=threads, offline=offline)
-    if not isinstance(opened, Tunable):
-        raise UsageError(f"-m {model}: has no prompt that can be tuned; choose another")
-    print(tune(opened, lessons, plan, Path(out), device=where, say=_say("prompt")))  # type: ignore[arg-type]
+    print(tune(tunable(opened), lessons, plan, Path(out), device=where, say=_say("prompt")))
 
 
 def _say(what: str) -> Callable[[str], None]:

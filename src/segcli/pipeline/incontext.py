@@ -16,17 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.ask import Ask, PromptKind
+from segcli.core.errors import UsageError
 from segcli.core.example import Task
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
 from segcli.io.pairs import Examples
-from segcli.models.api import Encoded, Ensemble, Learning, Promptable
+from segcli.models.api import Encoded, Ensemble, Learning, Promptable, Tunable
 from segcli.pipeline.windows import Plane, Window, blended, resized, windows
 
 
 class Learner(Promptable, Learning, Protocol):
     """A model that takes examples and then answers asks."""
+
+
+def learner(model: Promptable) -> Learner:
+    """The model as one that learns from examples. Raises UsageError when it does not."""
+    if not isinstance(model, Learning):
+        raise UsageError(f"{model.name}: does not learn from examples; choose another with -m")
+    return cast(Learner, model)
+
+
+def tunable(model: Promptable) -> Tunable:
+    """The model as one that answers from tuned prompts. Raises UsageError when it does not."""
+    if not isinstance(model, Tunable):
+        raise UsageError(f"{model.name}: has no prompt that can be tuned; choose another with -m")
+    return model
 
 
 @dataclass(frozen=True)

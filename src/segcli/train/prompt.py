@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,13 @@ Say = Callable[[str], None]
 
 class TunableModel(Promptable, Learning, Tunable, Protocol):
     """A model that answers from examples, and from tuned tensors in their place."""
+
+
+def tunable(model: Promptable) -> TunableModel:
+    """The model as one whose prompts can be tuned. Raises UsageError when they can't."""
+    if not isinstance(model, Learning) or not isinstance(model, Tunable):
+        raise UsageError(f"{model.name}: has no prompt that can be tuned; choose another with -m")
+    return cast(TunableModel, model)
 
 
 @dataclass(frozen=True)

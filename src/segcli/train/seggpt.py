@@ -15,16 +15,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segcli.core.errors import UsageError
 from segcli.datasets import folders
 from segcli.models.layers.loading import load_strict
 from segcli.models.seggpt.config import PRESETS, SegGPTConfig
+from segcli.models.seggpt.keys import renamed
 from segcli.models.seggpt.loss import hidden_pixels, in_context_loss
 from segcli.models.seggpt.model import SegGPT
 from segcli.models.seggpt.prepost import normalised, unit
+from segcli.registry.load import files_of
+from segcli.registry.tensors import TensorFiles
+from segcli.registry.weights import find
 from segcli.registry.writer import save
 from segcli.train.loop import LoopConfig, Losses, averaged, train
 from segcli.train.seggpt_pairs import Canvas, PairConfig, PairSampler, Source
@@ -110,14 +113,14 @@ def run_plan(
     roots: Sequence[Path],
     out: Path,
     *,
-    start: Path | None = None,
+    start: str | None = None,
     device: str = "cpu",
     say: Say = print,
 ) -> Path:
     """Train and return the checkpoint, `out/seggpt.safetensors` (the averaged weights).
 
-    A run that was stopped goes on when it is called again with the same `out`. `start` is a checkpoint with our own
-    names to begin from. Raises UsageError for a source that the plan names and the data lacks.
+    A run that was stopped goes on when it is called again with the same `out`. `start` is a checkpoint to
+    begin from, by name or as a file. Raises UsageError for a source that the plan names and the data lacks.
     """
     sources = read_sources(plan, roots)
     for source in sources:
@@ -159,7 +162,7 @@ def read_sources(plan: SegGPTPlan, roots: Sequence[Path]) -> list[Source]:
     ]
 
 
-def build(plan: SegGPTPlan, start: Path | None) -> SegGPT:
+def build(plan: SegGPTPlan, start: str | None) -> SegGPT:
     """A model with random weights, small and normal as vision transformers begin, or those of `start`."""
     torch.manual_seed(plan.loop.seed)
     model = SegGPT(plan.model)
@@ -169,9 +172,16 @@ def build(plan: SegGPTPlan, start: Path | None) -> SegGPT:
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
     if start is not None:
-        load_strict(model, {key: value.float() for key, value in load_file(start).items()}, name=str(start))
-        model.requires_grad_(True)
+        _load(model, start)
     return model
+
+
+def _load(model: SegGPT, start: str) -> None:
+    """Put a checkpoint's weights into the model. Raises CheckpointError when they can't be had or don't fit."""
+    entry = find(start)
+    with TensorFiles(files_of(entry), torch.device("cpu"), torch.float32) as tensors:
+        own = tensors if entry.keys == "seg" else renamed(tensors, entry.keys, model.config.depth)
+        load_strict(model, own, name=entry.name)
 
 
 def batches(sampler: PairSampler, plan: SegGPTPlan, seed: int) -> Iterator[Batch]:
