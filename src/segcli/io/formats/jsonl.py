@@ -50,7 +50,7 @@ def masks_of_line(line: stream.Line) -> Iterator[Annotation]:
         raise ItemError(f"{line.image}: {line.error}")
     relative = PurePosixPath(line.image)
     for n, rle in enumerate(prediction.masks):
-        yield Annotation(relative, prediction.size, rle, prediction.ids[n], prediction.labels[n], prediction.scores[n])
+        yield Annotation(relative, prediction.size, rle, prediction.ids[n], prediction.names[n], prediction.scores[n])
     if not len(prediction):
         yield Annotation(relative, prediction.size, None)
 
