@@ -127,9 +127,9 @@ def whole_photo(looker: NanoPredictor, words: Words, photo: EncodedPhoto, ask: A
     if not ask.classes:
         raise UsageError("a whole photo is asked for by class names; give --classes")
     meant = words.offered(ask.classes)
-    names = list(meant)
+    names, groups = list(meant), list(meant.values())
     said = dict(zip(ask.classes, ask.things, strict=True)) if ask.things else {}
-    chances = _resized(grouped(everywhere(looker, words, photo), list(meant.values())), photo.size)
+    chances = _resized(grouped(everywhere(looker, words, photo), groups), photo.size)
     owner = chances.argmax(0).numpy()
     found: list[tuple[Place, str, bool]] = []
     for index, name in enumerate(names):
@@ -140,10 +140,14 @@ def whole_photo(looker: NanoPredictor, words: Words, photo: EncodedPhoto, ask: A
         if not mine.any() or (ask.kind == "instance" and not thing):
             continue
         chance = chances[index].numpy()
-        if ask.kind == "semantic" or not thing:
+        if ask.kind == "semantic":
             parts = [Place(mine, float(chance[mine].mean()))]
         else:
-            parts = [_sharp(looker, photo, p) for p in _parts(mine, chance)[:_MOST]]
+            parts = _sharp_parts(looker, photo, mine, chance, sharpen=thing)
+            parts = [p for p in parts if _look_at(looker, words, photo, p.mask, groups)[index] >= _MEANT]
+            if parts and not thing:
+                union = np.logical_or.reduce([p.mask for p in parts])
+                parts = [Place(union, float(chance[union].mean()))]
         found += [(part, name, thing) for part in parts if part.mask.mean() >= _LEAST_AREA]
     found.sort(key=lambda each: -each[0].score)
     least = 0.0 if ask.threshold is None else ask.threshold
@@ -162,6 +166,14 @@ def whole_photo(looker: NanoPredictor, words: Words, photo: EncodedPhoto, ask: A
         label_scores=tuple(k[1] for k in kept),
         things=tuple(k[3] for k in kept),
     )
+
+
+def _sharp_parts(
+    looker: NanoPredictor, photo: EncodedPhoto, mask: Plane, chance: NDArray[np.floating], *, sharpen: bool
+) -> list[Place]:
+    """The largest connected parts of a mask, with sharp borders where that is wanted."""
+    parts = [p for p in _parts(mask, chance)[:_MOST] if p.mask.mean() >= _LEAST_AREA]
+    return [_sharp(looker, photo, p) for p in parts] if sharpen else parts
 
 
 def _pointed_by_name(looker: NanoPredictor, photo: EncodedPhoto, ask: Ask, chances: Tensor) -> Prediction:
