@@ -142,6 +142,15 @@ class Worded(Protocol):
 
 
 @runtime_checkable
+class Conversing(Protocol):
+    """A promptable model that answers questions about a photo in words."""
+
+    def reply(self, encoded: Encoded, question: str, limit: int = 256) -> str:
+        """The answer to `question`, at most `limit` tokens long. Raises UsageError for a question that is too long."""
+        ...
+
+
+@runtime_checkable
 class Tracking(Protocol):
     """A model that can carry masks through a video."""
 

@@ -73,7 +73,8 @@ def _hash(path: Path, kind: str, size: int, changed: int) -> str:
 
 
 def _compute(path: Path, kind: str) -> str:
-    return (writer.check_seal(path) if kind == "content" else "") or sha256_of(path)
+    seal = writer.check_seal(path) if kind == "content" and path.suffix == ".safetensors" else ""
+    return seal or sha256_of(path)
 
 
 def _note(path: Path, noted: dict[str, object]) -> None:

@@ -58,7 +58,9 @@ def open_model(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with TensorFiles(paths, place.device, place.dtype) as tensors:
+        weights = [path for path in paths if path.suffix == ".safetensors"]
+        beside = {path.name: path for path in paths if path not in weights}
+        with TensorFiles(weights, place.device, place.dtype, beside) as tensors:
             model: Promptable = build(
                 entry.config,
                 tensors,
@@ -77,7 +79,7 @@ def open_model(
 
 
 def files_of(entry: Entry, *, offline: bool = False, say: Say = to_stderr, quiet: bool = False) -> list[Path]:
-    """The safetensors files of `entry` in the order in which they are read, pulled and converted when needed.
+    """The files of `entry` in the order in which they are read, pulled and converted to safetensors when needed.
 
     Raises CheckpointError or StorageError as `open_model` does.
     """

@@ -21,13 +21,20 @@ class TensorFiles(Mapping[str, Tensor]):
     Floating-point tensors come in `dtype` (None: as stored), all on `device`. On the CPU and in the stored type a
     tensor is a private map of the file. Raises CheckpointError for files that are broken, for a key that stands in two
     files, and, when a tensor is read, for one that holds NaN.
+
+    beside: files of the checkpoint that hold no tensors (a tokenizer's), by name.
     """
 
     def __init__(
-        self, paths: Sequence[Path], device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+        self,
+        paths: Sequence[Path],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        beside: Mapping[str, Path] | None = None,
     ) -> None:
         from safetensors import safe_open
 
+        self.beside = dict(beside or {})
         self._dtype = dtype
         self._home: dict[str, tuple[Path, Any]] = {}
         self._info: dict[str, TensorInfo] = {}

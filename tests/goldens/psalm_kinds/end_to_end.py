@@ -115,16 +115,17 @@ def classes(golden: Golden) -> Differences:
     logits = seen.stages[-1].classes
     assert logits is not None
     things = _things(golden, count - 1)
-    maps = semantic(logits[0], seen.masks)
+    probabilities = logits[0].softmax(-1)
+    maps = semantic(probabilities, seen.masks)
     step = -(-maps.shape[-1] // record["out.sem_seg_sub"].shape[-1])
     # A map of sums over queries moves with the logits, so it is held to their tolerance.
     yield value("sem_seg_sub", maps[:, ::step, ::step], record["out.sem_seg_sub"])
     yield same_map("sem_seg_argmax", maps.argmax(0), record["out.sem_seg_argmax"])
-    map_, segments, _ = panoptic(logits[0], seen.masks, things)
+    map_, segments = panoptic(probabilities, seen.masks.__getitem__, things)
     yield same_map("panoptic_seg", map_, record["out.panoptic_seg"])
     rows = [[s.id, int(s.isthing), s.category] for s in segments]
     yield exact("panoptic_info", rows, record["out.panoptic_info"].tolist())
-    found = instances(logits[0], mask_scores(seen.masks), things)
+    found = instances(probabilities, mask_scores(seen.masks), len(probabilities), things)
     mine, theirs = found.scores.argsort(descending=True), record["out.inst_scores"].argsort(descending=True)
     yield score("inst_scores", found.scores[mine], record["out.inst_scores"][theirs])
     yield same_map("inst_classes", found.categories[mine], record["out.inst_classes"][theirs])

@@ -70,12 +70,13 @@ def postprocess(golden: Golden) -> Differences:
     masks, logits = record["in.mask_logits"], record["in.class_logits"]
     things = record["in.is_thing"].bool().tolist()
     sure, area = mask_scores(masks), (masks > 0).flatten(1).sum(1)
-    map_, segments, _ = panoptic(logits, masks, things)
+    classes = logits.softmax(-1)
+    map_, segments = panoptic(classes, masks.__getitem__, things)
     yield same_map("panoptic_seg", map_, record["out.panoptic_seg"])
     rows = [[s.id, int(s.isthing), s.category] for s in segments]
     yield exact("panoptic_info", rows, record["out.panoptic_info"].tolist())
     for name, kept in (("instance_all", None), ("instance_things", things)):
-        found = instances(logits, sure, kept)
+        found = instances(classes, sure, len(classes), kept)
         order = found.scores.argsort(descending=True)
         yield score(f"{name} scores", found.scores[order], record[f"out.{name}.scores_sorted"])
         yield same_map(f"{name} classes", found.categories[order], record[f"out.{name}.classes_sorted"])
@@ -86,6 +87,6 @@ def postprocess(golden: Golden) -> Differences:
     yield same_map("SEG areas", area[order], record["out.SEG.mask_area_sorted"])
     regions = condition_scores(record["in.region_logits"].t(), sure)
     yield score("region scores", regions, record["out.region_scores"])
-    classes = semantic(logits, masks)
-    step = -(-classes.shape[-1] // record["out.sem_seg"].shape[-1])
-    yield score("sem_seg", classes[:, ::step, ::step], record["out.sem_seg"])
+    maps = semantic(classes, masks)
+    step = -(-maps.shape[-1] // record["out.sem_seg"].shape[-1])
+    yield score("sem_seg", maps[:, ::step, ::step], record["out.sem_seg"])

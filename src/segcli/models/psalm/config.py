@@ -69,6 +69,7 @@ class PsalmConfig:
     image_size: side of the padded square that the network sees; planes: width of the projector's convolutions.
     decoupled:  masks are proposed by mask tokens and then scored by conditions. False is the paper's ablation, in
                 which each condition's own embedding is the query that draws its mask.
+    region_points: how many random pixels of a region are read; published: 256. 0 reads all of them, without draws.
     """
 
     image_size: int = 1024
@@ -78,6 +79,7 @@ class PsalmConfig:
     pixel_decoder: PixelDecoderConfig = field(default_factory=PixelDecoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     decoupled: bool = True
+    region_points: int = 0
 
     @property
     def image_tokens(self) -> int:
@@ -87,6 +89,7 @@ class PsalmConfig:
 
 PRESETS = {
     "swin-b": PsalmConfig(),
+    "swin-b-published": PsalmConfig(region_points=256),
     "swin-l": PsalmConfig(swin=SwinConfig(192, (2, 2, 18, 2), (6, 12, 24, 48))),
     "nano": PsalmConfig(
         image_size=256,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +54,19 @@ class Psalm(nn.Module):
     def look(self, pixels: Tensor) -> tuple[Tensor, DecoderImage]:
         """Normalised pixels [B, 3, S, S] -> tokens [B, T, D] for the language model, and what the decoder needs."""
         maps = self.swin(pixels)
-        return self.projector(maps["res5"]), self.decoder.prepare(*self.pixel_decoder(maps))
+        return self.projector(maps["res5"]), self.decoder.prepare(*self.pixel_decoder(self._for_masks(maps)))
+
+    def _for_masks(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The maps in the mask generator's precision, which may be finer than that of the rest."""
+        return {name: map_.to(self.decoder.decoder_norm.weight.dtype) for name, map_ in maps.items()}
+
+    def keep_masks_exact(self) -> None:
+        """Let the mask generator, a small part of the weights, compute in float32 whatever the rest does.
+
+        Its places in the photo have more digits than half precision holds.
+        """
+        self.pixel_decoder.float()
+        self.decoder.float()
 
     def embed(self, pieces: Sequence[Piece], tokens: Tensor | None, regions: Tensor | None = None) -> Tensor:
         """Rows of the sequence [1, L, D]: tokens [T, D] of the photo, features [R, D] of the regions.
@@ -81,14 +92,15 @@ class Psalm(nn.Module):
     def heard(self, hidden: Tensor, where: Places) -> Heard:
         """Queries and conditions from the states [L, D] of one sequence."""
         classes = sentence = regions = None
+        exact = self.decoder.decoder_norm.weight.dtype
         count = int(where.classes.max()) if len(where.classes) else 0
         if count:
-            classes = self.class_projector(class_means(hidden, where.classes, count))
+            classes = self.class_projector(class_means(hidden, where.classes, count)).to(exact)
         if bool(where.sentence.any()):
-            sentence = self.sentence_projector(sentence_mean(hidden, where.sentence))
+            sentence = self.sentence_projector(sentence_mean(hidden, where.sentence)).to(exact)
         if bool(where.regions.any()):
-            regions = self.region_projector(states_at(hidden, where.regions))
-        queries = self.mask_token_projector(states_at(hidden, where.masks))
+            regions = self.region_projector(states_at(hidden, where.regions)).to(exact)
+        queries = self.mask_token_projector(states_at(hidden, where.masks)).to(exact)
         if not self.config.decoupled:
             queries = torch.cat([e for e in (classes, sentence, regions) if e is not None])
         return Heard(
@@ -99,9 +111,3 @@ class Psalm(nn.Module):
                 None if regions is None else [regions],
             ),
         )
-
-
-def parameter_bytes(model: nn.Module) -> int:
-    """Bytes of all parameters and buffers."""
-    held: list[Any] = [*model.parameters(), *model.buffers()]
-    return sum(t.nbytes for t in held)

@@ -42,11 +42,23 @@ def phi_model(sizes: PhiSizes) -> nn.Module:
     return cast(nn.Module, model)
 
 
-def new_cache() -> Any:
-    """An empty cache of keys and values; the model fills it and goes on from it."""
+Prefix = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values of every layer for the beginning of a sequence: [1, heads, L, C] each."""
+
+
+def new_cache(prefix: Prefix = ()) -> Any:
+    """A cache of keys and values that begins with `prefix`; the model goes on from it and fills it."""
     from transformers import DynamicCache
 
-    return DynamicCache()
+    cache = DynamicCache()
+    for layer, (key, value) in enumerate(prefix):
+        cache.update(key, value, layer)
+    return cache
+
+
+def prefix_of(cache: Any) -> Prefix:
+    """What a cache holds."""
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
 
 
 def run(language: nn.Module, embeddings: Tensor, cache: Any | None = None) -> Tensor:

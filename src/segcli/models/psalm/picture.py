@@ -69,3 +69,19 @@ def scaled_polygon(polygon: NDArray[np.float32], size: Fit) -> NDArray[np.bool_]
     square = np.zeros((size.side, size.side), np.bool_)
     square[: size.image[0], : size.image[1]] = coco.decode(raw) != 0
     return square
+
+
+def visible_mask(mask: NDArray[np.bool_], size: Fit) -> NDArray[np.bool_]:
+    """`region_mask`, except that a mask which falls between the network's pixels keeps the nearest one.
+
+    Raises ValueError for an empty mask.
+    """
+    square = region_mask(mask, size)
+    if not square.any():
+        rows, columns = np.nonzero(mask)
+        if not len(rows):
+            raise ValueError("an empty mask marks no region")
+        row = int((rows.mean() + 0.5) * size.image[0] / size.photo[0])
+        column = int((columns.mean() + 0.5) * size.image[1] / size.photo[1])
+        square[min(row, size.image[0] - 1), min(column, size.image[1] - 1)] = True
+    return square

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +18,12 @@ SEVERAL = 0.6
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of a panoptic map: its id in the map, its class's place in the list, whether it is a thing."""
+    """One segment of a panoptic map: its id there, its class's place in the list, whether it is a thing, how sure."""
 
     id: int
     category: int
     isthing: bool
+    score: float
 
 
 @dataclass(frozen=True)
@@ -46,45 +47,56 @@ def condition_scores(logits: Tensor, sure: Tensor) -> Tensor:
     return logits.sigmoid() * sure[:, None]
 
 
-def semantic(logits: Tensor, masks: Tensor) -> Tensor:
-    """Class scores [K, H, W] from class logits [Q, K + 1] (last: background) and mask logits [Q, H, W]."""
-    return torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], masks.sigmoid())
+def semantic(classes: Tensor, masks: Tensor) -> Tensor:
+    """Class scores [K, H, W] from class probabilities [Q, K + 1] (last: background) and mask logits [Q, H, W]."""
+    return torch.einsum("qc,qhw->chw", classes[:, :-1], masks.sigmoid())
 
 
-def instances(logits: Tensor, sure: Tensor, things: Sequence[bool] | None = None) -> Instances:
-    """The best pairs of query and class, as many as there are queries; `things` keeps those classes only.
+def instances(classes: Tensor, sure: Tensor, most: int, things: Sequence[bool] | None = None) -> Instances:
+    """The `most` best pairs of query and class (published: as many as queries); `things` keeps those classes only.
 
-    logits: [Q, K + 1]; sure: `mask_scores` [Q]. The score is the class's probability times the mask's.
+    classes: probabilities [Q, K + 1]; sure: `mask_scores` [Q]. The score is the class's probability times the mask's.
     """
-    classes = logits.softmax(-1)[:, :-1]
-    scores, flat = classes.flatten().topk(min(len(classes), classes.numel()), sorted=False)
-    queries, categories = flat // classes.shape[1], flat % classes.shape[1]
+    plain = classes[:, :-1]
+    scores, flat = plain.flatten().topk(min(most, plain.numel()), sorted=False)
+    queries, categories = flat // plain.shape[1], flat % plain.shape[1]
     if things is not None:
-        keep = torch.tensor(list(things), dtype=torch.bool, device=logits.device)[categories]
+        keep = torch.tensor(list(things), dtype=torch.bool, device=plain.device)[categories]
         queries, scores, categories = queries[keep], scores[keep], categories[keep]
     return Instances(queries, scores * sure[queries], categories)
 
 
-def panoptic(logits: Tensor, masks: Tensor, things: Sequence[bool]) -> tuple[Tensor, list[Segment], list[float]]:
-    """Panoptic map [H, W] (0: void, ids from 1 in the queries' order), its segments, and their class probabilities.
+def panoptic(
+    classes: Tensor, plane: Callable[[int], Tensor], things: Sequence[bool], threshold: float = OBJECT
+) -> tuple[Tensor, list[Segment]]:
+    """Panoptic map (0: void, ids from 1 in the queries' order) and its segments.
 
-    logits: [Q, K + 1]; masks: logits [Q, H, W]; things: [K]. Stuff of one class is one segment.
+    classes: probabilities [Q, K + 1]; plane: a query's mask logits [H, W], asked for one by one, so that a large photo
+    needs no memory for all of them; things: [K]. Stuff of one class is one segment.
     """
-    scores, labels = logits.softmax(-1).max(-1)
-    keep = (labels != logits.shape[-1] - 1) & (scores > OBJECT)
-    map_ = torch.zeros(masks.shape[-2:], dtype=torch.int32, device=masks.device)
+    scores, labels = classes.max(-1)
+    kept = ((labels != classes.shape[-1] - 1) & (scores > threshold)).nonzero()[:, 0].tolist()
+    owner = best = None
+    insides: list[Tensor] = []
+    for place, query in enumerate(kept):
+        soft = plane(query).sigmoid()
+        insides.append(soft >= 0.5)
+        strength = scores[query] * soft
+        if owner is None or best is None:
+            owner, best = torch.zeros_like(soft, dtype=torch.int32), strength
+        else:
+            stronger = strength > best
+            owner[stronger] = place
+            best = torch.where(stronger, strength, best)
+    if owner is None:
+        return torch.zeros_like(plane(0), dtype=torch.int32), []
+    map_ = torch.zeros_like(owner)
     segments: list[Segment] = []
-    found: list[float] = []
-    if not bool(keep.any()):
-        return map_, segments, found
-    soft = masks[keep].sigmoid()
-    kept = scores[keep]
-    owner = (kept[:, None, None] * soft).argmax(0)
     stuff: dict[int, int] = {}
-    for k, category in enumerate(labels[keep].tolist()):
-        won, inside = owner == k, soft[k] >= 0.5
-        area, whole = int(won.sum()), int(inside.sum())
+    for place, (query, inside) in enumerate(zip(kept, insides, strict=True)):
+        won = owner == place
         segment = won & inside
+        area, whole, category = int(won.sum()), int(inside.sum()), int(labels[query])
         if not area or not whole or not bool(segment.any()) or area / whole < OVERLAP:
             continue
         if category in stuff:
@@ -94,9 +106,8 @@ def panoptic(logits: Tensor, masks: Tensor, things: Sequence[bool]) -> tuple[Ten
         if not things[category]:
             stuff[category] = number
         map_[segment] = number
-        segments.append(Segment(number, category, things[category]))
-        found.append(float(kept[k]))
-    return map_, segments, found
+        segments.append(Segment(number, category, things[category], float(scores[query])))
+    return map_, segments
 
 
 def several(scores: Tensor, threshold: float = SEVERAL) -> Tensor:
