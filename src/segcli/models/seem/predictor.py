@@ -12,6 +12,7 @@ from torch import Tensor
 from segcli.core.errors import CheckpointError
 from segcli.models.api import Promptable
 from segcli.models.layers.loading import load_strict
+from segcli.models.layers.propagation.loading import load_propagation, without_propagation
 from segcli.models.seem.config import preset
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.nano_predictor import NanoPredictor
@@ -45,9 +46,12 @@ def build(
     sizes = NANO_PRESETS[config] if isinstance(config, str) else _nano_config(config, name)
     with torch.device("meta"):
         model = SeemNano(sizes)
-    load_strict(model, tensors, name=name)
+    load_strict(model, tensors, without_propagation, name=name)
     model = model.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return NanoPredictor(model, name, revision, device)
+    propagation = load_propagation(tensors, model.backbone.channels, name)
+    if propagation is not None:
+        propagation = propagation.to(device, dtype)
+    return NanoPredictor(model, name, revision, device, propagation=propagation)
 
 
 def _nano_config(config: Mapping[str, Any], name: str) -> NanoConfig:

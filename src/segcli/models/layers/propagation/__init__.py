@@ -1,0 +1,1 @@
+"""Masks carried through a video by comparing cells of a frozen backbone; systems build their trackers on it."""

@@ -1,0 +1,79 @@
+"""What remembered frames say about the cells of a new one.
+
+Every cell of the new frame is compared with every remembered cell (space-time memory, Oh et al. 2019; with frozen
+features it is label propagation, as in Jabri et al. 2020). There is a soft nearest neighbour in the object and one in
+the rest, so that a small object is not outvoted by the many cells around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segcli.models.layers.propagation.looks import Look
+
+CHANNELS = 6
+RADIUS = 12  # cells: recent frames are only compared with what is near
+_NEIGHBOURS = 12.0  # so many equally near cells count as a similarity of their cosine
+_LEAST = 1e-6
+_LARGEST = 12.0
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A remembered look: where it was, keys [C, M] of unit length, values [M] in 0..1 of one object."""
+
+    look: Look
+    keys: Tensor
+    values: Tensor
+
+
+def evidence(
+    query: Tensor, look: Look, given: Sequence[Kept], recent: Sequence[Kept], tau: Tensor, *, lost: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Maps [CHANNELS, h, w] and votes [2, h, w] (logits: `given` may be anywhere, `recent` near) for one object.
+
+    query: [C, N] keys of `look`. tau: temperature of the cosines. With nothing recent, `given` stands in for it. An
+    object that was `lost` may come back anywhere, so nothing is held to be near then.
+    """
+    maps, votes = [], []
+    for kept, near in ((given, False), (recent or given[-1:], not lost)):
+        inside, outside = compare(query, look, kept, tau, near=near)
+        logits = (inside - outside).clamp(-_LARGEST, _LARGEST)
+        usual = torch.log(torch.tensor(_NEIGHBOURS))
+        votes.append(logits)
+        maps.append(logits / (_LARGEST / 2))
+        maps += [(((side - usual) * tau).clamp(-1, 1) * 2 - 1) for side in (inside, outside)]
+    rows, columns = look.grid
+    return torch.stack(maps).view(CHANNELS, rows, columns), torch.stack(votes).view(2, rows, columns)
+
+
+def compare(query: Tensor, look: Look, kept: Sequence[Kept], tau: Tensor, *, near: bool) -> tuple[Tensor, Tensor]:
+    """Log of the summed exp(cosine / tau) to object cells and to other cells, a mean over the looks: [N] each.
+
+    near: only cells within RADIUS cells of `look`, along either axis.
+    """
+    cosines = torch.cat([query.T @ k.keys.to(query) for k in kept], 1) / tau
+    highest = cosines.amax(1, keepdim=True)
+    weights = (cosines - highest).exp()
+    if near:
+        weights = weights * torch.cat([nearby(look, k.look) for k in kept], 1)
+    values = torch.cat([k.values for k in kept]).to(query)
+    sides = torch.stack([values, 1 - values], 1).clamp(_LEAST, 1)
+    sums = weights @ sides / len(kept)
+    inside, outside = (sums.clamp(min=1e-30).log() + highest).T
+    return inside, outside
+
+
+def nearby(look: Look, other: Look) -> Tensor:
+    """1.0 where a cell of `other` lies within RADIUS cells of a cell of `look`: [N, M]."""
+    (xa, ya), (xb, yb) = look.centres(), other.centres()
+    height, width = look.size
+    rows, columns = look.grid
+    along_x = (xa[:, None] - xb[None]).abs() <= (RADIUS + 0.01) * width / columns
+    along_y = (ya[:, None] - yb[None]).abs() <= (RADIUS + 0.01) * height / rows
+    both = along_y[:, None, :, None] & along_x[None, :, None, :]
+    return both.float().view(len(ya) * len(xa), len(yb) * len(xb))
