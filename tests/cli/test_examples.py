@@ -13,6 +13,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from segcli.registry.weights import find
+
 from .support import PHOTOS, read_mask
 
 EXAMPLES = PHOTOS.parent
@@ -88,6 +90,23 @@ def test_cutouts_are_tight_with_soft_borders(examples: Path):
         assert alpha.max() == 255
         assert ((alpha > 0) & (alpha < 255)).any()
         assert ((alpha > 0) & (alpha < 255)).mean() < 0.5
+
+
+@pytest.mark.skipif(
+    "text" not in find("seem-nano").accepts, reason="the bundled checkpoint of this installation takes no words"
+)
+def test_words_are_looked_for_in_photos_and_whole_photos_are_named(examples: Path):
+    run("sh", examples / "words.sh", cwd=examples)
+    out = examples.parent / "seg-out"
+    assert {path.name for path in (out / "words").glob("*.*g")} == {
+        *("chelsea.jpg", "astronaut.jpg", "coffee-cup.png", "coffee-spoon.png", "coffee-a table.png")
+    }
+    assert sorted(path.stem for path in (out / "whole" / "overlay").glob("*.jpg")) == NAMES
+    value = json.loads((out / "whole" / "panoptic.json").read_text())
+    names = {row["id"]: row["name"] for row in value["categories"]}
+    found = {row["file_name"]: {names[s["category_id"]] for s in row["segments_info"]} for row in value["annotations"]}
+    assert len(found) == len(NAMES)
+    assert "cat" in found["chelsea.png"]
 
 
 def test_the_stream_of_masks_is_counted_by_another_program(examples: Path):

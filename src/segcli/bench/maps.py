@@ -19,6 +19,7 @@ from segcli.core.errors import ItemError
 from segcli.datasets.coco import PanopticPair, read_panoptic_png
 from segcli.datasets.files import read_rgb
 from segcli.datasets.semantic import ClassMap, read_prediction
+from segcli.io.formats.semantic import read_legend
 from segcli.metrics.panoptic import CategoryCount, PanopticCounts, Quality, colour_ids, image_counts, segments
 from segcli.metrics.semantic import confusion, semantic_scores
 
@@ -180,10 +181,31 @@ class SemanticMeasure:
 
     def _prediction(self, entry: ClassMap) -> NDArray[Any]:
         if isinstance(self.results, Path):
-            return read_prediction(self.results, entry.name)
+            return self._by_legend(read_prediction(self.results, entry.name))
         if entry.image is None:
             raise ItemError(f"{entry.name}: has no photo beside its annotation, for the model to look at")
         return self.results.classes(entry.image, none=self.classes)
+
+    def _by_legend(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Classes from 0 out of the ids that a legend.json in `results` lists, as `seg panoptic` writes them.
+
+        What is no class becomes `classes`, or class 0 where the set counts its background as one more than are listed.
+        Values stay as they are where there is no legend.
+        """
+        if not self._legend:
+            return stored
+        background = self.classes - len(self._legend)
+        if background not in (0, 1):
+            raise ItemError(f"legend.json lists {len(self._legend)} classes, the data set has {self.classes}")
+        table = np.full(max(int(stored.max(initial=0)), *self._legend) + 1, self.classes, np.int32)
+        table[0] = 0 if background else self.classes
+        table[list(self._legend)] = np.arange(len(self._legend)) + background
+        found: NDArray[Any] = table[stored]
+        return found
+
+    @cached_property
+    def _legend(self) -> dict[int, str]:
+        return read_legend(self.results / "any.png") if isinstance(self.results, Path) else {}
 
 
 def left_out(model: WholePhotos | None) -> dict[str, Any]:
