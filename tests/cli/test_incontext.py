@@ -195,7 +195,7 @@ def test_a_bad_pair_is_exit_2_before_anything_is_written(here: Here, query: Path
         (["--example", "a:b", "--k", "3"], "--k is for --bank"),
         (["--classes-dir", "a", "--per-class", "33"], "32 pairs are the most"),
         (["--example", "a:b", "--ensemble", "mean"], "--ensemble mean: unknown"),
-        (["--example", "a:b", "--threshold", "1"], "--threshold 1: is not a number from 0 to 1"),
+        (["--example", "a:b", "--threshold", "1.5"], "--threshold 1.5: is not a number from 0 to 1"),
         (["--example", "a:b", "--tiles", "9"], "--tiles 9: is not a whole number from 64 on"),
         (["--prompt", "p", "--kind", "semantic"], "--prompt says itself what it is for"),
     ],

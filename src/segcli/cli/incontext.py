@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from segcli.cli.groups import verb
-from segcli.cli.options import Computing, Reading, Telling, Writing
+from segcli.cli.options import Computing, Reading, RequireMask, Telling, Writing, number
 from segcli.cli.prompts import refuse_what_it_does_not_take
 from segcli.cli.shown import Shown
+from segcli.core.errors import UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -43,7 +44,13 @@ class InContextComputing(Computing):
 @app.command(epilog=EXAMPLES)
 @verb
 def incontext(
-    reading: Reading, shown: Shown, *, writing: Writing, computing: InContextComputing, telling: Telling
+    reading: Reading,
+    shown: Shown,
+    require_mask: RequireMask = False,
+    *,
+    writing: Writing,
+    computing: InContextComputing,
+    telling: Telling,
 ) -> None:
     """Mask what examples show: photos with masks say what is meant.
 
@@ -60,9 +67,10 @@ def incontext(
 
     from segcli.cli.running import photos, refuse_clashes, run_items
 
+    if "-" in shown.examples and ("-" in reading.images or reading.files_from == "-"):
+        raise UsageError("stdin is named twice: - can be given once, as a photo, as --files-from or as --examples")
     found = photos(reading, writing, telling)
 
-    from segcli.cli.options import number
     from segcli.cli.showing import shown_to
     from segcli.core.ask import Ask
     from segcli.pipeline.plan import Item
@@ -73,14 +81,9 @@ def incontext(
         shown, number("--seed", computing.seed, low=0), memory=number("--cache-mb", computing.cache_mb, low=0) << 20
     )
     run_items(
-        "incontext",
-        items,
-        entry,
-        reading,
-        writing,
-        computing,
-        telling,
-        lesson.classes,
+        *("incontext", items, entry, reading, writing, computing, telling),
+        classes=lesson.classes,
+        needs_masks=require_mask,
         prepare=lesson.teach,
         settings=lesson.settings,
         chooses=shown.bank is not None,

@@ -42,7 +42,7 @@ FILES = (
     (".seg-journal.jsonl", "In the output directory: what is done, so that the same command goes on where it was."),
     ("~/.config/seg/weights.toml", "Checkpoints of your own, in the manner of the weights.toml that comes with seg."),
 )
-WITH_RESULTS = ("point", "refer", "panoptic")
+WITH_RESULTS = ("point", "refer", "panoptic", "incontext")
 """Verbs that write results, to which the files of an output directory belong."""
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
-from segcli.cli.options import number
+from segcli.cli.options import number, share
 from segcli.core.errors import UsageError
 
 ENSEMBLES = ("feature", "spatial", "vote")
@@ -16,7 +15,6 @@ KINDS = ("semantic", "instance")
 NEAREST = "8"
 MOST_PER_CLASS = 32
 _SMALLEST_TILE = 64
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
 
 def _many(*names: str, metavar: str, help: str) -> Any:  # noqa: A002 - Typer's own word
@@ -48,7 +46,7 @@ class Shown:
     per_class: Annotated[
         str | None,
         typer.Option(
-            "--per-class", metavar="1..32", help="--classes-dir: pairs of a class, drawn by --seed.", show_default="all"
+            "--per-class", metavar="1…32", help="--classes-dir: pairs of a class, drawn by --seed.", show_default="all"
         ),
     ] = None
     prompt: Annotated[
@@ -74,7 +72,7 @@ class Shown:
     ] = None
     threshold: Annotated[
         str | None,
-        typer.Option("--threshold", metavar="0..1", help="From which probability on a pixel belongs to a mask."),
+        typer.Option("--threshold", metavar="0…1", help="From which probability on a pixel belongs to a mask."),
     ] = None
     tiles: Annotated[
         str | None,
@@ -100,11 +98,7 @@ class Shown:
     @property
     def sure(self) -> float | None:
         """The threshold as a number. Raises UsageError."""
-        if self.threshold is None:
-            return None
-        if not _NUMBER.fullmatch(self.threshold) or not 0 <= float(self.threshold) < 1:
-            raise UsageError(f"--threshold {self.threshold}: is not a number from 0 to 1; type for example 0.5")
-        return float(self.threshold)
+        return None if self.threshold is None else share("--threshold", self.threshold)
 
     @property
     def window(self) -> int | None:
