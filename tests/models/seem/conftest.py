@@ -74,6 +74,14 @@ NOTHING = torch.zeros(1, 48, 64, dtype=torch.bool)
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_cache_but_our_own(tmp_path_factory: pytest.TempPathFactory):
+    """Class banks of random weights must not be kept in the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEG_CACHE", str(tmp_path_factory.mktemp("seg-cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Tiny tensors: more threads only wait for each other."""
     before = torch.get_num_threads()

@@ -78,6 +78,7 @@ def test_texts_that_cannot_be_read_are_named(decoder: SeemDecoder):
 
 
 def test_banks_are_kept_in_segs_own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("SEG_CACHE")
     assert bank_folder() == cache_home() / "banks"
     monkeypatch.setenv("SEG_CACHE", str(tmp_path))
     assert bank_folder() == cache_home() / "banks" == tmp_path / "banks"
