@@ -28,7 +28,7 @@ def small(variant: str = "v1"):
     return replace(config, decoder=replace(config.decoder, variant=variant, text=text))
 
 
-def predictor(variant: str = "v1") -> ReleasedPredictor:
+def predictor(variant: str = "v1", dtype: torch.dtype = torch.float32) -> ReleasedPredictor:
     torch.manual_seed(0)
     source = SeemModel(small(variant))
     for parameter in source.decoder.parameters():
@@ -42,7 +42,7 @@ def predictor(variant: str = "v1") -> ReleasedPredictor:
         name="tiny",
         revision="0",
         device=torch.device("cpu"),
-        dtype=torch.float32,
+        dtype=dtype,
     )
 
 
@@ -164,6 +164,14 @@ def test_words_references_and_mixtures_are_answered_the_same_way_alone_and_among
         assert all(0 <= score <= 1 for score in alone.scores)
         assert set(alone.phrases) <= {ask.text}
         assert set(alone.labels) <= (set(ask.classes) or {None})
+
+
+def test_half_precision_answers_every_kind_of_ask(photo: Image):
+    model = predictor(dtype=torch.bfloat16)
+    model.know("ref.jpg", photo)
+    answers = model.decode(model.encode([photo])[0], KINDS_OF_ASKS)
+    assert all(0 <= score <= 1 for answer in answers for score in answer.scores)
+    assert sum(len(answer) for answer in answers) >= len(KINDS_OF_ASKS) - 2
 
 
 def test_the_kinds_of_prompts_in_weights_toml_are_those_that_the_model_takes():
