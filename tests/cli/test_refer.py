@@ -179,6 +179,8 @@ def test_many_phrases_cost_one_encoding_and_name_their_files(here: Here, street:
     assert found == [("red", "red", 0.9), ("green", "green", 0.9)]
     assert (out / "yolo" / "street-green.txt").read_text().startswith("1 ")
     assert [line["ask"]["id"] for line in lines_of(out / "masks.jsonl")] == ["red", "green", "blue"]
+    assert here("refer", street, "--phrases", "-", "-o", "one/{stem}-{ask}.png", stdin=b"green\n").code == 0
+    assert [path.name for path in (here.cwd / "one").glob("*.png")] == ["street-green.png"]
     assert here("refer", street, "--phrases", "-", "-o", "t/{stem}-{label}.png", stdin=b"green\nred\n").code == 0
     assert {path.name for path in (here.cwd / "t").glob("*.png")} == {"street-green.png", "street-red.png"}
 

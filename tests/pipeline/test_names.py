@@ -75,3 +75,11 @@ def test_files_of_one_photo_with_one_name_are_refused():
 def test_a_path_that_leaves_the_directory_is_refused():
     with pytest.raises(ItemError, match="leave the output directory"):
         named("../a.jpg", [Ask()], [[file(1)]])
+
+
+@pytest.mark.parametrize("name", [".", "..", "../..", "/etc"])
+def test_no_name_of_an_ask_or_a_class_leads_out_of_the_directory(name):
+    (paths,) = named("a.jpg", [Ask(id=name)], [[file(1, label=name)]], template="{ask}/{label}/{stem}.png")
+    assert ".." not in PurePosixPath(paths[0]).parts
+    assert paths[0].endswith("/a.png")
+    assert len(PurePosixPath(paths[0]).parts) == 3

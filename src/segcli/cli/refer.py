@@ -109,7 +109,7 @@ def refer(
     kinds = {"text": "--phrases" if phrases is not None else "TEXT"} if text is not None or phrases is not None else {}
     entry = find(computing.model)
     refuse_what_it_does_not_take(entry, {**kinds, **({"reference": "--like"} if like else {}), **parsed.kinds})
-    texts = (text,) if phrases is None else read_phrases(phrases, reading)
+    texts = () if phrases is None else read_phrases(phrases, reading)
 
     from segcli.cli.running import photos, refuse_clashes, run_items
 
@@ -125,7 +125,7 @@ def refer(
         threshold=score,
         answer=cast("Answer", answer),
     )
-    asks = one_each(whole, texts)
+    asks = (replace(whole, text=text),) if phrases is None else one_each(whole, texts)
     items = [Item(one.relative, one.source, asks, one.data) for one in found.inputs]
     refuse_clashes(items, writing.place[1])
     run_items("refer", items, entry, reading, writing, computing, telling, needs_masks=require_mask)
@@ -171,16 +171,14 @@ def read_phrases(source: str, reading: Reading) -> tuple[str, ...]:
     return found
 
 
-def one_each(whole: Ask, texts: tuple[str | None, ...]) -> tuple[Ask, ...]:
-    """The ask once for each text; where there are several the text is its name, with a number where two look alike."""
+def one_each(whole: Ask, texts: tuple[str, ...]) -> tuple[Ask, ...]:
+    """The ask once for each text, which is its name too, with a number where two look alike in names of files."""
     from dataclasses import replace
 
-    if len(texts) == 1:
-        return (replace(whole, text=texts[0]),)
     taken: dict[str, int] = {}
     asks = []
     for text in texts:
-        name = (text or "")[:_LONGEST_ID].replace("/", "_").replace("\\", "_").strip()
+        name = text[:_LONGEST_ID].replace("/", "_").replace("\\", "_").strip()
         alike = name.casefold()  # some file systems don't tell cases apart
         taken[alike] = taken.get(alike, 0) + 1
         while taken[alike] > 1 and f"{alike} {taken[alike]}" in taken:

@@ -107,5 +107,6 @@ def _tell_apart(template: str, items: Sequence[Item]) -> None:
 
 
 def _fit(text: str) -> str:
-    """Text as part of a file name: no separators or control characters, not endless."""
-    return _UNFIT.sub("_", text)[:80] or "_"
+    """Text as part of a file name: no separators or control characters, not endless, and no way out of a directory."""
+    fit = _UNFIT.sub("_", text)[:80]
+    return fit if fit.strip(".") else "_"
