@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from segcli.registry.weights import find
+from segcli.registry.weights import catalogue, find
 
 from .support import PHOTOS, read_mask
 
@@ -118,3 +118,16 @@ def test_the_stream_of_masks_is_counted_by_another_program(examples: Path):
 def test_an_editor_clicks_again_and_again_in_one_session(examples: Path):
     rows = run(sys.executable, examples / "session.py", cwd=examples).splitlines()
     assert [row.partition(":")[0] for row in rows] == ["1 clicks", "2 clicks", "3 clicks"]
+
+
+@pytest.mark.skipif(
+    not any(entry.bundled and "video" in entry.accepts for entry in catalogue().values()),
+    reason="no bundled checkpoint of this installation follows objects",
+)
+def test_a_view_that_pans_over_a_photo_is_followed(examples: Path):
+    run("sh", examples / "video.sh", cwd=examples)
+    out = examples.parent / "seg-out" / "pan-masks"
+    masks = [np.asarray(PIL.Image.open(path)) for path in sorted((out / "palette" / "pan").glob("*.png"))]
+    assert len(masks) == 24
+    assert all(0.1 < (mask == 1).mean() < 0.9 for mask in masks)
+    assert (out / "overlay-video" / "pan.mp4").stat().st_size > 1000

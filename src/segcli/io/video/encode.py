@@ -140,9 +140,12 @@ def join(segments: Sequence[Path], times: Times, coding: Coding, target: Path, a
     import av
 
     # A timescale of the base's own denominator makes every time exact; WebM has milliseconds whatever is asked.
-    scale = {} if coding.container == "webm" else {"video_track_timescale": str(times.base.denominator)}
+    # Bit-exact: the same frames are the same file, without the random numbers that Matroska gives its tracks.
+    options = {"fflags": "+bitexact"}
+    if coding.container != "webm":
+        options["video_track_timescale"] = str(times.base.denominator)
     try:
-        with av.open(str(target), "w", format=coding.container, options=scale) as out:
+        with av.open(str(target), "w", format=coding.container, options=options) as out:
             with av.open(str(segments[0])) as first:
                 video = out.add_stream_from_template(first.streams.video[0])
                 video.time_base = times.base

@@ -1,9 +1,13 @@
 """Masks that a person gives for a frame: one object, or several by number.
 
 Programs that draw with soft brushes or resize indexed masks leave ids along the borders between regions that nobody
-meant (the mean of two ids is a third one). An id that covers less than a thousandth of the frame, is nowhere three
-pixels wide, and touches at least two other ids is taken for such an edge: its pixels go to the background, and the
-id is reported.
+meant (the mean of two ids is a third one). An id that is nowhere three pixels wide is taken for such an edge when it
+
+- covers less than a thousandth of the frame and touches at least two other ids, or
+- covers less than a hundredth and has a smaller and a larger id beside it along nearly all of its length, as means do.
+
+Its pixels go to the background, and the id is reported. A grey file of many values that is mostly black and white is
+one object with a soft border.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from segcli.io.images import read_image, read_indexed, read_mask
 from segcli.io.video.frames import size_words
 
 EDGE_SHARE = 0.001
+MEAN_SHARE = 0.01
+_SOFT_VALUES = 16  # more than so many grey values, most of the picture black and white: one object, softly drawn
 MOST_OBJECTS = 255
 
 
@@ -50,6 +56,9 @@ def read_given(path: Path, size: tuple[int, int] | None, frame: str) -> GivenMas
     present = [int(number) for number in np.unique(ids) if number]
     if not present:
         raise UsageError(f"{path}: the mask marks nothing; paint the object, or leave the mask out")
+    if not binary and ids.max() < 256 and _softly_drawn(ids) and not _indexed(path):
+        inside = ids >= 128
+        return GivenMasks({1: inside}, tuple(number for number in present if number < 255))
     edges = () if binary else soft_edges(ids)
     kept = [number for number in present if number not in edges]
     if len(kept) == 1 and kept[0] >= 128 and not _indexed(path):
@@ -62,7 +71,7 @@ def read_given(path: Path, size: tuple[int, int] | None, frame: str) -> GivenMas
 def soft_edges(ids: NDArray[np.integer]) -> tuple[int, ...]:
     """Ids that are soft edges (see above). Never all that there are."""
     counts = np.bincount(ids.ravel())
-    small = [number for number in np.flatnonzero(counts).tolist() if number and counts[number] < EDGE_SHARE * ids.size]
+    small = [number for number in np.flatnonzero(counts).tolist() if number and counts[number] < MEAN_SHARE * ids.size]
     found = []
     for number in small:
         rows, columns = np.nonzero(ids == number)
@@ -70,11 +79,17 @@ def soft_edges(ids: NDArray[np.integer]) -> tuple[int, ...]:
         own = part == number
         if erode(own, 1).any():
             continue
-        around = np.unique(part[dilate(own, 1) & ~own])
-        if len(around) >= 2:
+        between = own & dilate(part < number, 1) & dilate(part > number, 1)
+        tiny = counts[number] < EDGE_SHARE * ids.size and len(np.unique(part[dilate(own, 1) & ~own])) >= 2
+        if tiny or between.sum() >= 0.9 * own.sum():
             found.append(number)
     present = np.flatnonzero(counts[1:]) + 1
     return tuple(found) if len(found) < len(present) else ()
+
+
+def _softly_drawn(ids: NDArray[np.integer]) -> bool:
+    """True for a black and white picture with soft borders."""
+    return len(np.unique(ids)) > _SOFT_VALUES and float(((ids < 8) | (ids > 247)).mean()) > 0.8
 
 
 def _ids(path: Path) -> tuple[NDArray[np.uint16], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +79,7 @@ class Outputs:
         for kind, path in self.paths.items():
             target = self.directory / path
             if kind in _PICTURES:
-                names = {f"{line.name}.png" for line in read_log(log)}
-                for old in target.glob("*.png"):
-                    if old.name not in names:  # of an earlier run that went on for longer
-                        old.unlink(missing_ok=True)
+                _keep(target, log)
                 wrote.append((path, *listing(target)))
                 continue
             atomic.make_directory(target.parent)
@@ -126,11 +124,25 @@ class Outputs:
 def listing(folder: Path) -> tuple[int, str]:
     """Bytes of a folder's pictures together, and a hash of their names and sizes."""
     digest, size = hashlib.sha256(), 0
-    for path in sorted(folder.glob("*.png")):
-        bytes_ = path.stat().st_size
-        digest.update(f"{path.name} {bytes_}\n".encode("utf-8", "surrogateescape"))
+    for name in sorted(_pictures(folder)):
+        bytes_ = (folder / name).stat().st_size
+        digest.update(f"{name} {bytes_}\n".encode("utf-8", "surrogateescape"))
         size += bytes_
     return size, digest.hexdigest()
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    """Names only: a path object for each frame would be what a long video needs most memory for."""
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries if entry.name.endswith(".png"))
+
+
+def _keep(folder: Path, log: Path) -> None:
+    """Take away pictures that the log does not know: of an earlier run that went on for longer."""
+    if sum(1 for _ in _pictures(folder)) > sum(1 for _ in read_log(log)):
+        names = {f"{line.name}.png" for line in read_log(log)}
+        for old in [name for name in _pictures(folder) if name not in names]:
+            (folder / old).unlink(missing_ok=True)
 
 
 def _written(target: Path, chunks: Iterable[bytes]) -> tuple[int, str]:

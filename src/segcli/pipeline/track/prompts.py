@@ -125,6 +125,6 @@ def _tell_edges(path: Path, given: GivenMasks, notice: Callable[[str], None]) ->
     if given.edges:
         few = ", ".join(map(str, given.edges[:8])) + (" …" if len(given.edges) > 8 else "")
         notice(
-            f"{path}: ids {few} lie only along borders and cover less than 0.1 %: taken for soft edges, not objects "
+            f"{path}: ids {few} lie only along borders: taken for soft edges, not for objects "
             f"(objects: {', '.join(map(str, given.masks))})"
         )
