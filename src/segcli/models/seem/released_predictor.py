@@ -66,8 +66,9 @@ def build_released(
 
 
 class ReleasedPredictor:
-    """The published network at its published test size.
+    """The published network at the test size of its panoptic and interactive evaluation.
 
+    Words are answered at that size too (RefCOCO's evaluation has a smaller one): one encoding serves every ask.
     `segcli.models.api.Promptable`, `Referring`, `Worded` and `Tracking`.
 
     Photos and asks are answered one by one, so that no answer depends on what else is in a batch; a text is read alone
