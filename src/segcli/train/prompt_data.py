@@ -111,11 +111,16 @@ def _found(photo: Photo, number_of: dict[str, int]) -> set[int]:
 
 
 def richest(lessons: Lessons, count: int) -> list[Photo]:
-    """The photos to begin from: those that show most ids of the task, and of equals most pixels of them."""
-
-    def worth(photo: Photo) -> tuple[int, int]:
+    """The photos to begin from: each adds what ids it can to those before it; of equals the one that shows most."""
+    shown: list[tuple[Photo, frozenset[int], int]] = []
+    for photo in lessons.learned:
         ids: NDArray[np.integer] = lessons.read(photo).ids
-        return len(np.unique(ids[ids > 0])), int((ids > 0).sum())
-
-    ranked = sorted(lessons.learned, key=worth, reverse=True)
-    return ranked[:count]
+        shown.append((photo, frozenset(np.unique(ids[ids > 0]).tolist()), int((ids > 0).sum())))
+    chosen: list[Photo] = []
+    seen: frozenset[int] = frozenset()
+    while shown and len(chosen) < count:
+        best = max(shown, key=lambda each: (len(each[1] - seen), len(each[1]), each[2]))
+        shown.remove(best)
+        chosen.append(best[0])
+        seen |= best[1]
+    return chosen
