@@ -74,6 +74,23 @@ def test_instances_are_things_by_themselves_in_cocos_json(here: Here, street: Pa
     assert np.unique(PIL.Image.open(here.cwd / "seg-out" / "palette" / "street.png")).tolist() == [0, 1, 2]
 
 
+def test_classes_of_a_data_set_that_the_checkpoint_does_not_know_are_left_out_with_a_line(
+    here: Here, street: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from segdiscs import colours
+
+    monkeypatch.setitem(colours.NAMES, "person", (255, 0, 0))
+    words = ("panoptic", street, "--classes", "voc", "-f", "panoptic", "-o", "out")
+    ran = here(*words)
+    assert ran.code == 0
+    assert "colours does not know 19 of the classes and leaves them out: aeroplane, bicycle" in ran.stderr
+    value = json.loads((here.cwd / "out" / "panoptic.json").read_text())
+    assert [s["category_id"] for s in value["annotations"][0]["segments_info"]] == [15, 15]
+    assert here("panoptic", street, "--classes", "coco", "-o", "quiet", "-q").stderr == ""
+    line = json.dumps({"image": "street.png", "classes": "voc", "kind": "instance"}).encode()
+    assert [m["label"] for m in here("refer", "--prompts", "-", stdin=line).lines[0]["masks"]] == ["person"] * 2
+
+
 def test_overlays_have_a_legend(here: Here, street: Path):
     assert here("panoptic", street, "--classes", "red,green,blue", "-f", "overlay").code == 0
     with PIL.Image.open(here.cwd / "seg-out" / "street.jpg") as picture:

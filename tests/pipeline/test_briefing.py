@@ -10,11 +10,13 @@ import pytest
 from tests.pipeline import fake
 
 from segcli.core.ask import Ask, Box, Point, Reference
+from segcli.core.classes import known
 from segcli.core.errors import UsageError
 from segcli.core.geometry import Percent
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
-from segcli.pipeline.briefing import brief, contents, named, resolved, spoken
+from segcli.models.api import Promptable
+from segcli.pipeline.briefing import Narrowed, contents, named, resolved, spoken, teach, unknown
 from segcli.pipeline.work import noted
 
 SIZE = (3, 4)
@@ -89,16 +91,43 @@ def test_regions_are_in_pixels_of_their_own_photo(tmp_path: Path):
     assert resolved(here) == here  # checked against the asked photo, when that is read
 
 
-def test_a_model_is_told_of_words_and_photos(tmp_path: Path):
+def test_a_model_is_told_of_photos(tmp_path: Path):
     name = str(fake.photo(tmp_path / "ref.png", 0))
     model = Knowing()
-    brief(model, ("cat",), (name,))
+    teach(model, (name,))
     assert model.known == {name: (24, 32)}
-    with pytest.raises(UsageError, match="'zebra': unknown"):
-        brief(model, ("cat", "zebra"), ())
     with pytest.raises(UsageError, match="bright takes no regions of other photos"):
-        brief(fake.Bright(), (), (name,))
-    brief(fake.Bright(), ("anything",), ())
+        teach(fake.Bright(), (name,))
+    teach(fake.Bright(), ())
     first = contents((name,))
     fake.photo(tmp_path / "ref.png", 1)
     assert contents((name,)) != first
+
+
+def test_a_word_that_somebody_typed_and_the_model_does_not_know_is_refused():
+    for ask in (Ask(text="zebra"), Ask(classes=("cat", "zebra"))):
+        with pytest.raises(UsageError, match="'zebra': unknown"):
+            unknown(Knowing(), [Ask(text="cat"), ask])
+    assert unknown(Knowing(), [Ask(text="cat", classes=("dog",))]) == ()
+    assert unknown(fake.Bright(), [Ask(text="anything")]) == ()
+
+
+def test_classes_of_a_well_known_list_that_the_model_does_not_know_are_left_out_of_what_it_is_asked():
+    voc, asked = known("voc"), []
+
+    class Listening(Knowing):
+        def decode(self, encoded, asks):
+            asked.extend(asks)
+            return [Prediction(SIZE) for _ in asks]
+
+    ask = Ask(classes=voc.names, things=voc.things, kind="panoptic")
+    model = Listening()
+    left_out = unknown(model, [ask, Ask(text="cat")])
+    assert set(left_out) == set(voc.names) - {"cat", "dog"}
+    own = Ask(classes=("cat",), kind="panoptic")
+    narrowed = Narrowed(model, left_out)
+    assert isinstance(narrowed, Promptable)
+    narrowed.decode(None, [ask, own])
+    assert asked == [Ask(classes=("cat", "dog"), things=(True, True), kind="panoptic"), own]
+    with pytest.raises(UsageError, match="'wall': unknown"):  # nothing of the list is left
+        unknown(model, [Ask(classes=known("ade20k").names)])

@@ -79,6 +79,9 @@ def panoptic(
 
     Things can be counted and get a mask each; stuff, such as sky, gets one for all of it. Lists of data sets know which
     are which, a FILE may say so. Overlays have a legend of the classes.
+
+    Classes of coco, ade20k and voc that the checkpoint does not know are left out, with a line that says so; a word of
+    your own that it does not know is refused.
     """
     if kind not in FORMAT_OF:
         raise UsageError(f"--kind {kind}: unknown; type {', '.join(FORMAT_OF)}")

@@ -16,6 +16,8 @@ from segcli.cli.options import Computing, Reading, Telling, Writing, number
 from segcli.core.classes import ClassList
 from segcli.core.errors import CheckpointError, UsageError
 
+_LEFT_OUT = 8  # classes that a line names
+
 if TYPE_CHECKING:
     from segcli.core.ask import Ask
     from segcli.io.inputs import Found
@@ -99,7 +101,7 @@ def run_items(
     """
     from segcli.cli.report import Report
     from segcli.io.formats import FORMATS
-    from segcli.pipeline.briefing import brief, contents, named, spoken
+    from segcli.pipeline.briefing import Narrowed, contents, named, spoken, teach, unknown
     from segcli.pipeline.plan import Output, Plan, fingerprint
     from segcli.pipeline.progress import with_bar
     from segcli.pipeline.run import How, run
@@ -110,19 +112,23 @@ def run_items(
     if writing.to_stdout and len(items) > 1 and FORMATS[writing.names[0]].run_file is None:
         raise UsageError(f"-o - takes one photo with -f {writing.names[0]}, these are {len(items)}; give -o DIR")
     asks = asked(items)
-    listed = classes if isinstance(classes, ClassList) else ClassList(classes)
+    given = classes if isinstance(classes, ClassList) else ClassList(classes)
     references, words = named(asks), spoken(asks)
     if references:
         settings = {**settings, "references": contents(references)}
 
     def ready(model: Promptable) -> Promptable:
-        brief(model, words, references)
-        return prepare(model)
+        if left_out := unknown(model, asks):
+            listed = f"{', '.join(left_out[:_LEFT_OUT])}{', …' if len(left_out) > _LEFT_OUT else ''}"
+            _say(telling)(f"{entry.name} does not know {len(left_out)} of the classes and leaves them out: {listed}")
+        teach(model, references)
+        prepared = prepare(model)
+        return Narrowed(prepared, left_out) if left_out else prepared
 
     directory, template = writing.place
     plan = Plan(
         items=items,
-        output=Output(directory, template, writing.names, writing.options(listed or ClassList(words))),
+        output=Output(directory, template, writing.names, writing.options(given or ClassList(words))),
         fingerprint=fingerprint(
             verb=verb,
             model=entry.name,

@@ -6,16 +6,21 @@ there, and their content is part of what a run is known by.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from segcli.core import geometry
 from segcli.core.ask import Ask, Reference
+from segcli.core.classes import KNOWN, known
 from segcli.core.errors import ItemError, SegError, UsageError
+from segcli.core.image import Image
+from segcli.core.prediction import Prediction
 from segcli.io import images
-from segcli.models.api import Promptable, Referring, Worded
+from segcli.models.api import Encoded, Promptable, Referring, Worded
 from segcli.pipeline import identity
+
+_LISTS = frozenset(known(name).names for name in KNOWN)
 
 
 def named(asks: Iterable[Ask]) -> tuple[str, ...]:
@@ -47,14 +52,38 @@ def contents(names: Sequence[str]) -> dict[str, str]:
     return {name: _read(name)[1].sha256 for name in names}
 
 
-def brief(model: Promptable, words: Sequence[str], names: Sequence[str]) -> None:
-    """Tell a model the words and the other photos of a run.
+def unknown(model: Promptable, asks: Iterable[Ask]) -> tuple[str, ...]:
+    """The classes of well-known lists that the model does not know, which are left out of what it is asked.
 
-    Raises UsageError for a word that it does not know, for a photo that can't be read, and for a model that takes no
-    other photos.
+    Nobody wrote such a list for this model; any other word that it does not know is somebody's mistake. Raises
+    UsageError for those, and when nothing of a list is known.
     """
-    if words and isinstance(model, Worded):
-        model.check_words(words)
+    if not isinstance(model, Worded):
+        return ()
+    asks = tuple(asks)
+    lists = {ask.classes for ask in asks if ask.classes in _LISTS}
+    model.check_words(spoken(replace(ask, classes=() if ask.classes in lists else ask.classes) for ask in asks))
+    left_out: dict[str, None] = {}
+    for names in lists:
+        missing = [name for name in names if not _knows(model, name)]
+        if len(missing) == len(names):
+            model.check_words(names)
+        left_out.update(dict.fromkeys(missing))
+    return tuple(left_out)
+
+
+def without(ask: Ask, left_out: Container[str]) -> Ask:
+    """The ask without these of a well-known list's classes."""
+    if ask.classes not in _LISTS:
+        return ask
+    kept = [n for n, name in enumerate(ask.classes) if name not in left_out]
+    return replace(
+        ask, classes=tuple(ask.classes[n] for n in kept), things=tuple(ask.things[n] for n in kept if ask.things)
+    )
+
+
+def teach(model: Promptable, names: Sequence[str]) -> None:
+    """Let a model know other photos. Raises UsageError for one that can't be read, and for a model that takes none."""
     if not names:
         return
     if not isinstance(model, Referring):
@@ -64,6 +93,35 @@ def brief(model: Promptable, words: Sequence[str], names: Sequence[str]) -> None
             model.know(name, images.read_image(_read(name)[0], name, model.reads))
         except ItemError as error:
             raise UsageError(str(error)) from None
+
+
+class Narrowed:
+    """A `Promptable` that is not asked for some classes of well-known lists."""
+
+    def __init__(self, model: Promptable, left_out: Sequence[str]) -> None:
+        self._model, self._left_out = model, frozenset(left_out)
+        self.name, self.revision, self.accepts = model.name, model.revision, model.accepts
+
+    @property
+    def reads(self) -> int | None:
+        """As the model."""
+        return self._model.reads
+
+    def encode(self, images: Sequence[Image]) -> list[Encoded]:
+        """As the model."""
+        return self._model.encode(images)
+
+    def decode(self, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
+        """As the model, without those classes."""
+        return self._model.decode(encoded, [without(ask, self._left_out) for ask in asks])
+
+
+def _knows(model: Worded, name: str) -> bool:
+    try:
+        model.check_words([name])
+    except UsageError:
+        return False
+    return True
 
 
 def _resolved(reference: Reference) -> Reference:

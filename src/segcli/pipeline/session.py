@@ -84,12 +84,16 @@ class Known:
         self._status: dict[str, tuple[int, int, int]] = {}
 
     def learn(self, asks: Sequence[Ask]) -> tuple[Ask, ...]:
-        """The asks with regions in pixels of their photos, which the model now knows. Raises UsageError."""
-        asks = tuple(map(briefing.resolved, asks))
+        """The asks with regions in pixels of their photos, which the model now knows, and classes that it knows.
+
+        Raises UsageError.
+        """
+        left_out = briefing.unknown(self._model, asks)
+        asks = tuple(briefing.without(briefing.resolved(ask), left_out) for ask in asks)
         for name in briefing.named(asks):
             status = _status(name)
             if self._status.get(name) != status:
-                briefing.brief(self._model, (), (name,))
+                briefing.teach(self._model, (name,))
                 self._status[name] = status
         return asks
 

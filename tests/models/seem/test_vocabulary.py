@@ -23,9 +23,13 @@ from segcli.models.seem.vocabulary import BUNDLED, Vocabulary, covers
         ("sofa", "couch"),
         ("sofas", "couch"),
         ("all the wine glasses", "wine glass"),
+        ("sky-other-merged", "sky"),
+        ("wall-brick", "brick wall"),
+        ("window-blind", "window blind"),
+        ("diningtable", "dining table"),
     ],
 )
-def test_a_phrase_is_found_whatever_its_article_number_or_case(typed: str, word: str):
+def test_a_phrase_is_found_whatever_its_article_number_case_or_list(typed: str, word: str):
     assert BUNDLED.find(typed) == word
 
 

@@ -126,6 +126,7 @@ _SYNONYMS = {
     **dict.fromkeys(("automobile", "taxi", "cab"), "car"),
     **dict.fromkeys(("racket", "racquet"), "tennis racket"),
     **dict.fromkeys(("couches",), "couch"),
+    "diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv",
 }
 _ARTICLES = frozenset({"a", "an", "the", "some", "any", "all", "every", "each", "my", "this", "that", "these", "those"})
 _ODD_PLURALS = {"people": "person", "men": "person", "women": "person", "mice": "mouse", "leaves": "plant"}
@@ -163,8 +164,12 @@ class Vocabulary:
 
 
 def _forms(plain: str) -> Sequence[str]:
-    """The phrase and what it may be the plural of."""
-    forms = [plain, _ODD_PLURALS.get(plain, plain)]
+    """The phrase, what it may be the plural of, and what it may mean in a data set's list ("wall-brick")."""
+    listed = plain
+    for suffix in ("-other", "-merged", "-stuff"):
+        listed = listed.replace(suffix, "")
+    parts = listed.split("-")
+    forms = [plain, _ODD_PLURALS.get(plain, plain), listed, " ".join(parts), " ".join(reversed(parts))]
     for ending, replacement in (("ies", "y"), ("ves", "fe"), ("ves", "f"), ("es", ""), ("s", "")):
         if plain.endswith(ending):
             forms.append(plain.removesuffix(ending) + replacement)
