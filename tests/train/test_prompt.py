@@ -124,6 +124,17 @@ def test_tuning_lowers_the_loss_writes_a_card_and_goes_on_where_it_was_stopped(
         torch.testing.assert_close(read_prompt(stopped)[name], value, atol=0, rtol=0)
 
 
+def test_a_panoptic_prompt_is_tuned_for_classes_and_places_at_once(tmp_path: Path, predictor: SegGPTPredictor):
+    lessons = read_lessons([folder(tmp_path / "data", named=True)], "panoptic", [], hold_out=4)
+    two = TuningPlan(LoopConfig(**{**LOOP.__dict__, "steps": 2}))
+    path = tune(predictor, lessons, two, tmp_path / "p.safetensors", device="cpu", say=lambda line: None)
+    begun = predictor.tunable([lessons.read(richest(lessons, 1)[0])], lessons.task)
+    tuned = read_prompt(path)
+    assert set(tuned) == {"photo", "target", "places.photo", "places.target"}
+    assert all((tuned[name] != value).any() for name, value in begun.items())
+    assert read_card(path).task == lessons.task
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path: Path, predictor: SegGPTPredictor):
     lessons = read_lessons([folder(tmp_path / "data")], "semantic", [], hold_out=0)
     out = tmp_path / "p.safetensors"
