@@ -27,7 +27,7 @@ from segcli.pipeline.track.sinks import (
 from segcli.pipeline.track.store import read_log
 
 _PICTURES = {"palette": palette_png, "cutout": cutout_png}
-_BLOCK = 1 << 20
+_BLOCK = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -122,26 +122,26 @@ class Outputs:
 
 
 def listing(folder: Path) -> tuple[int, str]:
-    """Bytes of a folder's pictures together, and a hash of their names and sizes."""
-    digest, size = hashlib.sha256(), 0
-    for name in sorted(_pictures(folder)):
-        bytes_ = (folder / name).stat().st_size
-        digest.update(f"{name} {bytes_}\n".encode("utf-8", "surrogateescape"))
+    """Bytes of a folder's pictures together, and a hash of their names and sizes, whatever order they are listed in."""
+    total, size = 0, 0
+    for name, bytes_ in _pictures(folder):
+        own = hashlib.sha256(f"{name} {bytes_}".encode("utf-8", "surrogateescape")).digest()
+        total = (total + int.from_bytes(own, "big")) % (1 << 256)
         size += bytes_
-    return size, digest.hexdigest()
+    return size, f"{total:064x}"
 
 
-def _pictures(folder: Path) -> Iterator[str]:
-    """Names only: a path object for each frame would be what a long video needs most memory for."""
+def _pictures(folder: Path) -> Iterator[tuple[str, int]]:
+    """Names and bytes, one at a time: a long video has many."""
     with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries if entry.name.endswith(".png"))
+        yield from ((entry.name, entry.stat().st_size) for entry in entries if entry.name.endswith(".png"))
 
 
 def _keep(folder: Path, log: Path) -> None:
     """Take away pictures that the log does not know: of an earlier run that went on for longer."""
     if sum(1 for _ in _pictures(folder)) > sum(1 for _ in read_log(log)):
         names = {f"{line.name}.png" for line in read_log(log)}
-        for old in [name for name in _pictures(folder) if name not in names]:
+        for old in [name for name, _ in _pictures(folder) if name not in names]:
             (folder / old).unlink(missing_ok=True)
 
 
