@@ -46,7 +46,7 @@ def write_official(path: Path, config: str) -> int:
     for key, shape in shapes.items():
         scale = 1.0 if "query_" in key else 0.02 if len(shape) > 1 else 0.0
         tensor = torch.randn(shape, generator=generator) * scale
-        tensors[key] = tensor + 1 if "norm" in key and key.endswith("weight") else tensor
+        tensors[key] = tensor + 1 if len(shape) == 1 and key.endswith("weight") else tensor  # of norms
     torch.save(tensors, path)
     return len(tensors)
 
