@@ -240,6 +240,25 @@ def test_a_mask_in_a_video_is_carried_on_and_a_stopped_tracker_goes_on() -> None
     np.testing.assert_array_equal(found[3], expected[3])
 
 
+def test_an_object_that_is_dropped_leaves_the_others_as_they_were() -> None:
+    model = opened(TINY_SAM2, tensors(TINY_SAM2))
+    rng = np.random.default_rng(2)
+    frames = [Image(rng.integers(0, 256, (48, 80, 3), dtype=np.uint8), (48, 80), str(n)) for n in range(3)]
+    left, right = np.zeros((2, 48, 80), bool)
+    left[10:30, 5:30], right[10:30, 50:75] = True, True
+    alone, both = model.tracker(), model.tracker()
+    alone.step(frames[0], {7: right})
+    both.step(frames[0], {3: left, 7: right})
+    both.step(frames[1])
+    alone.step(frames[1])
+    both.drop(3)
+    found = both.step(frames[2])
+    assert list(found) == [7]
+    assert (found[7] != alone.step(frames[2])[7]).mean() < 0.01
+    with pytest.raises(UsageError, match="object 3 is not followed"):
+        both.drop(3)
+
+
 def test_a_click_lands_where_it_was_made() -> None:
     kept, stretched = Frame((48, 80), SIDE, stretch=False), Frame((48, 80), SIDE, stretch=True)
     assert kept.used == (38, 64)

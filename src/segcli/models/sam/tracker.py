@@ -52,6 +52,14 @@ class Sam2Tracker:
         self.frame += 1
         return {**found, **given}
 
+    def drop(self, number: int) -> None:
+        """Forget an object. Raises UsageError for one that is not followed."""
+        state = self.state()
+        mine = {key for key in state if key.startswith(f"{number}/")}
+        if not mine:
+            raise UsageError(f"object {number} is not followed")
+        self.restore({key: value for key, value in state.items() if key not in mine})
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything remembered of each object and frame, as arrays."""
         session = self.session

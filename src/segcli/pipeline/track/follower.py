@@ -55,7 +55,8 @@ class Follower:
             return {}
         answers = self._tracker.step(image, given or None)
         self._known |= given.keys()
-        return {number: np.asarray(answers[number], np.bool_) for number in sorted(self._known)}
+        nothing = np.zeros(frame.image.size, np.bool_)
+        return {number: np.asarray(answers.get(number, nothing), np.bool_) for number in sorted(self._known)}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The tracker's memory and the objects, as arrays that nothing changes any more."""
@@ -82,6 +83,11 @@ class Follower:
             for number, mask in answers.items():
                 others = [other for key, other in given.items() if key not in asks]
                 given[number] = mask & ~np.any(others, axis=0) if others else mask
+                if not given[number].any():
+                    raise UsageError(
+                        f"{frame.image.name}: all that was found of object {number} belongs to others there; point at "
+                        "it elsewhere"
+                    )
         return given
 
     def _guess(self, image: Image) -> Masks:
