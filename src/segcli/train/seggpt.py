@@ -51,7 +51,8 @@ class Weighed:
 
 @dataclass(frozen=True)
 class SegGPTPlan:
-    """Everything that decides a run, besides the photos. `batch` canvases stand behind one pass."""
+    """Everything that decides a run, besides the photos. `batch` canvases stand behind one pass, whose blocks are
+    computed twice with `recompute`, which holds one of them in memory at a time."""
 
     model: SegGPTConfig = field(default_factory=SegGPTConfig)
     pairs: PairConfig = field(default_factory=PairConfig)
@@ -59,6 +60,7 @@ class SegGPTPlan:
     sources: tuple[Weighed, ...] = ()
     batch: int = 2
     layer_decay: float = LAYER_DECAY
+    recompute: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def read_plan(path: Path) -> SegGPTPlan:
         raise UsageError(f"{path}: can't be read: {error.strerror}; see configs/seggpt-vit-l.toml") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML: {error}") from error
-    _only(table, {"model", "view", "pairs", "loop", "sources", "batch", "layer_decay"}, str(path))
+    _only(table, {"model", "view", "pairs", "loop", "sources", "batch", "layer_decay", "recompute"}, str(path))
     sizes = dict(table.get("model", {}))
     preset = sizes.pop("preset", "vit-l")
     if preset not in PRESETS:
@@ -105,6 +107,7 @@ def read_plan(path: Path) -> SegGPTPlan:
         sources,
         int(table.get("batch", 2)),
         float(table.get("layer_decay", LAYER_DECAY)),
+        bool(table.get("recompute", True)),
     )
 
 
@@ -130,7 +133,7 @@ def run_plan(
     step = train(
         model,
         partial(batches, sampler, plan),
-        loss_of,
+        partial(loss_of, recompute=plan.recompute),
         plan.loop,
         out,
         device=device,
@@ -206,12 +209,12 @@ def collate(drawn: Sequence[Canvas], seed: int) -> Batch:
     )
 
 
-def loss_of(model: nn.Module, batch: Batch) -> Losses:
+def loss_of(model: nn.Module, batch: Batch, *, recompute: bool = False) -> Losses:
     """The published loss of one batch: smooth L1 on hidden pixels of which the truth is known."""
     assert isinstance(model, SegGPT)
     torch.manual_seed(batch.seed)  # for stochastic depth: a run that goes on draws what it would have drawn
     here = batch.to(next(model.parameters()).device)
-    canvas = model(here.photos, here.targets, here.hidden, here.kinds)
+    canvas = model(here.photos, here.targets, here.hidden, here.kinds, recompute=recompute)
     hidden = hidden_pixels(here.hidden, model.config.grid, model.config.patch_size)
     return {"loss": in_context_loss(canvas.float(), here.targets, hidden, here.valid)}
 

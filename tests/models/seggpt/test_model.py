@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -108,3 +110,20 @@ def test_a_prompt_learns_while_no_weight_of_the_model_moves(random_model):
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradients(random_model):
+    """With stochastic depth: the second pass draws what the first one drew."""
+    config = replace(PRESETS["tiny"], drop_path=0.3)
+    model = random_model(3, config).train()
+    generator = torch.Generator().manual_seed(1)
+    photos, targets = (torch.randn(2, 3, 64, 32, generator=generator) for _ in range(2))
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(5)
+        model.zero_grad()
+        canvas = model(photos, targets, half_mask(config.grid), torch.tensor([0, 1]), recompute=recompute)
+        canvas.square().mean().backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4)

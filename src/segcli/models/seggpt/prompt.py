@@ -73,7 +73,7 @@ def _painted_loss(
     targets = torch.cat([target.expand(upper), labels], dim=2)
     grid = (photos.shape[2] // model.config.patch_size, photos.shape[3] // model.config.patch_size)
     mask = half_mask(grid).to(photos.device)
-    canvas = model(photos, targets, mask, kind)
+    canvas = model(photos, targets, mask, kind, recompute=True)
     hidden = hidden_pixels(mask, grid, model.config.patch_size)
     counted = torch.ones_like(targets)
     if valid is not None:
