@@ -131,7 +131,7 @@ def _instances(seen: Seen, things: set[int], threshold: float) -> list[_Row]:
     queries = torch.tensor(sorted(set(pairs.queries.tolist())), device=pairs.queries.device)
     masks: dict[int, tuple[Rle, float]] = {}
     step = max(1, BUDGET // (4 * seen.size.photo[0] * seen.size.photo[1]))
-    for some in queries.split(step):
+    for some in torch.split(queries, step):
         full = seen.at(some)
         for query, plane, mean in zip(some.tolist(), full, mean_inside(full).tolist(), strict=True):
             masks[query] = encode((plane > 0).cpu().numpy()), mean
