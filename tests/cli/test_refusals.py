@@ -36,7 +36,7 @@ REFUSED = [
     (["point", "--prompts", "-", "--shard", "1/2"], "has no use for --shard"),
     (["point", "--prompts", "-", "--json"], "answers with JSON lines anyway"),
     (["point", "--at", "3,4"], "no photos given"),
-    (["point", CAT, "--at", "3,4", "-m", "seem-nanno"], "did you mean seem-nano?"),
+    (["point", CAT, "--at", "3,4", "-m", "seem-nanno"], "did you mean seem-nano"),
     (["point", CAT, "--at", "3,4", "-m", "sam.sam3", "--scribble", "3,4"], "--scribble: sam.sam3 does not take"),
     (["point", CAT, "--at", "3,4", "--classes", "cat", "-m", "sam.vit-b"], "--classes: sam.vit-b does not take"),
     (["point", CAT, "--at", "3,4", "-f", "mask,nope"], "-f nope: unknown format; choose from mask"),
