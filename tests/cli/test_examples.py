@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from segcli.core.rle import decode, from_coco
 from segcli.registry.weights import catalogue, find
 
 from .support import PHOTOS, read_mask
@@ -131,3 +132,16 @@ def test_a_view_that_pans_over_a_photo_is_followed(examples: Path):
     assert len(masks) == 24
     assert all(0.1 < (mask == 1).mean() < 0.9 for mask in masks)
     assert (out / "overlay-video" / "pan.mp4").stat().st_size > 1000
+
+
+def test_a_masked_photo_says_what_is_meant_in_others(examples: Path):
+    """The others are parts of its mirror image, so the first mask, mirrored, says what the answers should be."""
+    run("sh", examples / "incontext.sh", cwd=examples)
+    out = examples.parent / "seg-out"
+    (line,) = map(json.loads, (out / "cat.jsonl").read_text().splitlines())
+    expected = decode(from_coco(line["masks"][0]["rle"]))[:, ::-1]
+    for name in ("whole", "part"):
+        answer = read_mask(out / "incontext" / "mask" / f"{name}.png")
+        truth = expected[: answer.shape[0], : answer.shape[1]]
+        assert (answer & truth).sum() / (answer | truth).sum() > 0.85
+        assert (out / "incontext" / "overlay" / f"{name}.jpg").is_file()
