@@ -14,10 +14,12 @@ from segcli.core.errors import UsageError
 VERBS = {
     "point": "Mask what clicks, boxes, scribbles, polygons and rough masks point at.",
     "refer": "Mask what words refer to, alone or together with places and regions of other photos.",
+    "group": "Mask the group of objects that a sentence means.",
     "panoptic": "Mask everything in a photo that belongs to given classes.",
     "incontext": "Mask what examples show: photos with masks say what is meant.",
     "vos": "Follow objects through videos, from a mask, clicks, a box or words.",
     "ask": "Answer questions about a photo in words.",
+    "masks": "Convert, choose, clean, merge, measure and show masks.",
     "models": "List, fetch, check and convert checkpoints.",
     "train": "Train a checkpoint.",
     "bench": "Measure a checkpoint, or a folder of results, on a data set.",

@@ -82,6 +82,11 @@ def record(
         "masks": masks,
         "model": model,
     }
+    if prediction.references:
+        line["references"] = [{"rle": r.coco(), "bbox": list(r.bbox), "area": r.area} for r in prediction.references]
+    if prediction.considered is not None:
+        both = zip(prediction.considered.masks, prediction.considered.scores, strict=True)
+        line["considered"] = [{"rle": r.coco(), "bbox": list(r.bbox), "score": _number(score)} for r, score in both]
     if prediction.examples:
         line["examples"] = list(prediction.examples)
     if files is not None:

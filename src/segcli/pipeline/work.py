@@ -108,7 +108,7 @@ def noted(ask: Ask, prediction: Prediction) -> Prediction:
 
     That is the phrase that asked for them, and whether their classes are things, each where the model said nothing.
     """
-    if ask.threshold is not None and any(score < ask.threshold for score in prediction.scores):
+    if ask.threshold is not None and not ask.at_least_one and any(score < ask.threshold for score in prediction.scores):
         prediction = prediction.take([n for n, score in enumerate(prediction.scores) if score >= ask.threshold])
     if ask.text is not None and set(prediction.phrases) == {None}:
         prediction = replace(prediction, phrases=(ask.text,) * len(prediction))

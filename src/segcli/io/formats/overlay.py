@@ -22,6 +22,7 @@ from segcli.io.formats.legend import with_legend
 _TINT = 0.45
 _MOST_TAGS = 60  # more would hide the photo
 _MOST_COLORS = 16  # that can be told apart
+_REFERENCE: Color = (255, 255, 255)
 
 
 Tag = tuple[float, float, str, Color, tuple[int, int] | None]
@@ -38,7 +39,7 @@ class Overlay(PerPhoto):
         """One picture; the plain photo when there is no target."""
         pixels, prediction = full_size(answered.image).pixels, answered.prediction
         if answered.ask.kind is None:
-            drawn = draw(pixels, prediction)
+            drawn = with_references(draw(pixels, prediction), prediction)
         else:
             colors = class_colors(answered.ask.classes, prediction.labels)
             of_masks = [colors.get(name or "", overlay_color(n)) for n, name in enumerate(prediction.labels)]
@@ -47,6 +48,13 @@ class Overlay(PerPhoto):
         profile = answered.image.icc or b""
         PIL.Image.fromarray(drawn).save(file, "JPEG", quality=90, subsampling=0, icc_profile=profile)
         return [Rendered(file.getvalue(), ".jpg", self.name)]
+
+
+def with_references(drawn: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
+    """What a sentence's references are, white and named {1}, {2}, … as in the sentence, on top of the masks."""
+    for number, mask in enumerate(prediction.references, 1):
+        drawn = draw(drawn, Prediction(prediction.size, (mask,), labels=(f"{{{number}}}",)), [_REFERENCE])
+    return drawn
 
 
 def class_colors(classes: Sequence[str], labels: Sequence[str | None]) -> dict[str, Color]:

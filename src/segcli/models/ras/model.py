@@ -194,6 +194,7 @@ def _llama(sizes: LanguageConfig) -> nn.Module:
             num_key_value_heads=sizes.heads,
             max_position_embeddings=sizes.context,
             rms_norm_eps=sizes.eps,
+            initializer_range=sizes.hidden**-0.5,  # for training from nothing, where small members need more than 0.02
             pad_token_id=None,
         )
     )

@@ -86,8 +86,7 @@ class RasPredictor:
         with torch.inference_mode(), memory_errors(self.name):
             maps: list[list[Tensor]] = [[] for _ in images]
             for number in range(len(self.model.encoders)):
-                with self._there(self.model.encoders[number]) as part:
-                    encoder = cast(VisualEncoder, part)
+                with self._looking(cast(VisualEncoder, self.model.encoders[number])) as encoder:
                     for image, found in zip(images, maps, strict=True):
                         found += encoder(encoder.prepare(image.pixels).to(self._device, self._dtype))
             for found in maps:
@@ -136,8 +135,8 @@ class RasPredictor:
         if not candidates:
             return Prediction(encoded.size)
         candidates.sort(key=lambda mask: -mask.area)  # a fixed order, for members that depend on one
-        question = self.question(encoded, ask, candidates)
-        with self._there(self.model.language_model):
+        with self._deciding():
+            question = self.question(encoded, ask, candidates)
             if self.model.config.decoding == "autoregressive":
                 logits = choose(self.model, question)
             else:
@@ -146,15 +145,32 @@ class RasPredictor:
         return chosen(encoded.size, candidates, scores, ask, self.model.config.threshold)
 
     @contextmanager
-    def _there(self, part: nn.Module) -> Iterator[nn.Module]:
-        """A part of the model, on the spare device while it is needed."""
+    def _looking(self, encoder: VisualEncoder) -> Iterator[VisualEncoder]:
+        """One encoder, on the spare device while it is needed."""
         if self.spare is None:
-            yield part
+            yield encoder
             return
         try:
-            yield part.to(self.spare)
+            yield encoder.to(self.spare)
         finally:
-            part.to(self.device)
+            encoder.to(self.device)
+
+    @contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """Everything but the encoders, on the spare device while it is needed."""
+        if self.spare is None:
+            yield
+            return
+        try:
+            self._move_rest(self.spare)
+            yield
+        finally:
+            self._move_rest(self.device)
+
+    def _move_rest(self, device: torch.device) -> None:
+        encoders, self.model.encoders = self.model.encoders, nn.ModuleList()
+        self.model.to(device)
+        self.model.encoders = encoders
 
     @property
     def _device(self) -> torch.device:

@@ -1,0 +1,259 @@
+"""Trains ras-nano: language model, projector and classifier on features that the frozen encoders gave once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from segcli.core.errors import CheckpointError, StorageError
+from segcli.datasets.folders import photos, sources
+from segcli.models.layers.loading import load_strict
+from segcli.models.ras.colours import COLOURS
+from segcli.models.ras.config import RasConfig
+from segcli.models.ras.loss import selection_loss
+from segcli.models.ras.model import Question, Ras
+from segcli.models.ras.predictor import RasPredictor
+from segcli.models.ras.text import REFERENCE, TENSOR, Words, framed
+from segcli.registry.writer import save
+from segcli.train.groups_rules import Meant
+from segcli.train.loop import LoopConfig, Losses, averaged, train
+from segcli.train.ras_samples import draw, plural, sentences
+from segcli.train.ras_scenes import Scene, mirrored, objects_of, scene_of
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RasRecipe:
+    """How samples are made.
+
+    most:     candidates of one sample, others are left out; extra: how often candidates that are no object are added.
+    positive: weight of positive candidates in the loss (the published 5 is for official members).
+    opening:  batches after which another kind of sentence joins, from two kinds on; 0 has all from the start. Without
+              it nothing is learnt for long: what holds for all kinds together is next to nothing.
+    """
+
+    batch: int = 32
+    most: int = 28
+    extra: float = 0.4
+    positive: float = 2.0
+    opening: int = 35
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A question with labels [N]: 1 meant, 0 not meant, -1 counts for nothing."""
+
+    question: Question
+    labels: Tensor
+
+
+def tokenizer(words: Sequence[str], size: int) -> Words:
+    """A byte-pair tokenizer of at most `size` tokens for the templates and these nouns."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    built = Tokenizer(models.BPE(unk_token="<unk>"))
+    built.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    built.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    letters = list("abcdefghijklmnopqrstuvwxyz0123456789.,-'")
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=["<unk>", "<s>"], initial_alphabet=letters, show_progress=False
+    )
+    plain = [s.replace(REFERENCE, " ").replace("{", " ").replace("}", " ") for s in sentences()]
+    nouns = [form for word in words for form in (word, plural(word))]
+    built.train_from_iterator([*plain * 20, *nouns * 5, *COLOURS * 20], trainer)
+    return Words(built.to_str())
+
+
+def read_scenes(
+    predictor: RasPredictor, folders: Sequence[Path], seed: int, say: Say, kept: Callable[[int], bool]
+) -> Iterator[Scene]:
+    """Scenes of all photos below `folders` whose number passes `kept`."""
+    rng = np.random.default_rng(seed)
+    number = 0
+    for folder in folders:
+        for source in sources(folder):
+            for photo in photos(source):
+                number += 1
+                if not kept(number):
+                    continue
+                pixels = photo.pixels()
+                scene = scene_of(predictor, pixels, objects_of(photo, pixels, photo.ids(), rng))
+                if scene is not None:
+                    yield scene
+            say(f"{source.name}: read")
+
+
+def batches(
+    scenes: Sequence[Scene], words: Words, names: Sequence[str], recipe: RasRecipe, template: str, seed: int
+) -> Iterator[list[Sample]]:
+    """Endless batches of samples; scenes of one batch have about as many objects, so that little is filled up."""
+    rng = np.random.default_rng(seed)
+    number = seed  # the loop begins at the step that it has reached
+    ranked = sorted(scenes, key=lambda scene: len(scene.features))
+    reach = max(recipe.batch, len(ranked) // 10)
+    while True:
+        first = int(rng.integers(-reach // 2, len(ranked) - reach // 2))
+        near = ranked[max(first, 0) : max(first, 0) + reach]
+        kinds = 2 + number // recipe.opening if recipe.opening else None
+        number += 1
+        some = [near[int(n)] for n in rng.integers(0, len(near), recipe.batch)]
+        drawn = [(scene, draw(scene.objects, rng, names, kinds)) for scene in some]
+        yield [sample(scene, meant, words, recipe, template, rng) for scene, meant in drawn]
+
+
+def sample(
+    scene: Scene, meant: Meant, words: Words, recipe: RasRecipe, template: str, rng: np.random.Generator
+) -> Sample:
+    """A sentence as the network reads it, its candidates in random order."""
+    count = len(scene.features)
+    shown = list(range(count))
+    if count > recipe.most:
+        must = set(meant.references)
+        shown = sorted({*must, *(int(n) for n in rng.permutation(count)[: recipe.most])})
+    features = scene.features[shown]
+    labels = torch.zeros(len(shown))
+    labels[[k for k, n in enumerate(shown) if n in meant.targets]] = 1
+    if len(scene.extra) and rng.random() < recipe.extra:
+        pure = torch.from_numpy(scene.objects.purity[:, list(meant.targets)].sum(1))
+        extra = torch.where(pure >= 0.7, 1.0, torch.where(pure <= 0.3, 0.0, -1.0))
+        features, labels = torch.cat([features, scene.extra]), torch.cat([labels, extra])
+    before, between, after = framed(words, meant.sentence, template)
+    return Sample(Question(features, scene.features[list(meant.references)], before, between, after), labels)
+
+
+def loss_of(model: nn.Module, batch: Sequence[Sample], positive: float) -> Losses:
+    """The selection loss of a batch; candidates with the label -1 stand there and count for nothing."""
+    logits = model([s.question for s in batch])
+    counted = [s.labels >= 0 for s in batch]
+    return {
+        "selection": selection_loss(
+            [one[use] for one, use in zip(logits, counted, strict=True)],
+            [s.labels[use] for s, use in zip(batch, counted, strict=True)],
+            positive,
+        )
+    }
+
+
+def train_nano(
+    config: RasConfig,
+    recipe: RasRecipe,
+    loop: LoopConfig,
+    folders: Sequence[Path],
+    out: Path,
+    backbone: Path,
+    *,
+    seed: int = 0,
+    say: Say = print,
+) -> Path:
+    """Train and return the checkpoint, `out/ras-nano.safetensors`. One photo in twenty is kept back to validate."""
+    torch.manual_seed(seed)
+    names = class_names(folders)
+    words = tokenizer(names, config.language.vocabulary)
+    config = replace(config, language=replace(config.language, vocabulary=len(words)))
+    model = Ras(config)
+    if not backbone.is_file():
+        raise CheckpointError(f"{backbone}: no such file; give the encoder's safetensors with --backbone")
+    frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}
+    load_strict(model.encoders[0].get_submodule("model"), frozen, name=str(backbone))
+    predictor = RasPredictor(model, words, "ras-nano", "training", torch.device("cpu"), say)
+    scenes = list(read_scenes(predictor, folders, seed, say, lambda n: n % 20 != 0))
+    held = list(read_scenes(predictor, folders, seed, say, lambda n: n % 20 == 0))
+    scenes += [mirrored(predictor, scene) for scene in scenes]
+    if not scenes:
+        raise StorageError("no photo with two labelled objects; give folders with images/ and masks/")
+    say(f"{len(scenes)} scenes to train on, {len(held)} to validate; {len(words)} tokens, {len(names)} class names")
+    mean, deviation = moments(scenes)
+    scenes, held = (standardised(part, mean, deviation) for part in (scenes, held))
+    checks = list(_validation(held, words, names, recipe, config.template))
+
+    def validate(model: nn.Module, step: int) -> dict[str, float]:
+        model.eval()
+        with torch.inference_mode():
+            return accuracy(model, checks)
+
+    step = train(
+        model,
+        lambda start: batches(scenes, words, names, recipe, config.template, start),
+        lambda m, batch: loss_of(m, batch, recipe.positive),
+        loop,
+        out,
+        validate=validate if checks else None,
+    )
+    say(f"{step} of {loop.steps} steps; log in {out}")
+    model.load_state_dict(averaged(model, out / "state.pt"))
+    fold(model, mean, deviation)
+    return export(model, words, out / "ras-nano.safetensors", shared=backbone.name)
+
+
+def class_names(folders: Sequence[Path]) -> list[str]:
+    """All class names of the photos, in order of the alphabet."""
+    found = {
+        o.name for folder in folders for s in sources(folder) for p in photos(s) for o in p.objects or () if o.name
+    }
+    return sorted(found)
+
+
+def moments(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [F] of all objects' features."""
+    every = torch.cat([s.features for s in scenes])
+    return every.mean(0), every.std(0).clamp(min=1e-3)
+
+
+def standardised(scenes: Sequence[Scene], mean: Tensor, deviation: Tensor) -> list[Scene]:
+    """The scenes with features of mean 0 and deviation 1, as a network learns best; `fold` undoes it."""
+    return [Scene(s.objects, (s.features - mean) / deviation, (s.extra - mean) / deviation) for s in scenes]
+
+
+def fold(model: Ras, mean: Tensor, deviation: Tensor) -> None:
+    """Take mean and deviation of the features into the projector's first layer, which then reads them as they are."""
+    first = model.mask_projector[0]
+    assert isinstance(first, nn.Linear)
+    with torch.no_grad():
+        first.weight.div_(deviation)
+        first.bias.sub_(first.weight @ mean)
+
+
+def accuracy(model: nn.Module, samples: Sequence[Sample]) -> dict[str, float]:
+    """Share of right candidates, and of samples that are right as a whole."""
+    right: list[float] = []
+    whole: list[float] = []
+    for first in range(0, len(samples), 32):
+        part = samples[first : first + 32]
+        for logits, s in zip(model([s.question for s in part]), part, strict=True):
+            good = ((logits > 0) == (s.labels > 0.5))[s.labels >= 0]
+            right.append(float(good.float().mean()))
+            whole.append(float(good.all()))
+    return {"candidates": round(sum(right) / len(right), 4), "groups": round(sum(whole) / len(whole), 4)}
+
+
+def _validation(
+    scenes: Sequence[Scene], words: Words, names: Sequence[str], recipe: RasRecipe, template: str
+) -> Iterator[Sample]:
+    rng = np.random.default_rng(1)
+    alone = replace(recipe, extra=0.0)
+    for scene in scenes:
+        for _ in range(6):
+            yield sample(scene, draw(scene.objects, rng, names), words, alone, template, rng)
+
+
+def export(model: Ras, words: Words, path: Path, shared: str) -> Path:
+    """Write all but the frozen encoders, and the tokenizer, with what the file is."""
+    state = {k: v.detach().half().contiguous() for k, v in model.state_dict().items() if not k.startswith("encoders.")}
+    metadata = {
+        "seg.system": "ras",
+        "seg.config": json.dumps(model.config.to_json(), sort_keys=True),
+        "seg.accepts": "reference,text",
+        "seg.keys": "seg",
+        "seg.licence": "Apache-2.0",
+        "seg.bundled": shared,
+    }
+    save(path, {**state, TENSOR: words.to_tensor()}, metadata)
+    return path
