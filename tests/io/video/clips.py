@@ -42,6 +42,7 @@ def write_video(
     base: Fraction = Fraction(1, 25),
     options: dict[str, str] | None = None,
     sound: float = 0,
+    aspect: Fraction | None = None,
 ) -> Path:
     """A video of frames uint8 [H, W, 3 or 4], shown at `times` (in units of `base`), with seconds of sound."""
     options = options if options is not None else ({"crf": "4", "preset": "ultrafast"} if codec == "libx264" else {})
@@ -51,6 +52,8 @@ def write_video(
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
         stream.codec_context.time_base = base
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         tone = file.add_stream("aac", rate=8000) if sound else None
         if tone is not None:
             tone.layout = "mono"

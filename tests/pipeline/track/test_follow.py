@@ -140,6 +140,16 @@ def test_from_and_until_bound_the_frames(video, out):
     assert "has no frame 40" in str(heard.errors[-1])
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_prompt_beyond_the_end_is_refused_before_anything_is_followed(tmp_path, out, kind):
+    path = clips.folder(tmp_path / "clip", 4) if kind == "folder" else clips.clip(tmp_path / "clip.mp4", 4)
+    heard, model = Heard(), Model()
+    prompts = Prompts({0: Said({1: RED}), 4: Said({2: BLUE})})
+    assert do(path, out, prompts, events=heard, model=model).exit_code == 2
+    assert "frame 4, the video has frames 0 to 3" in str(heard.errors[0])
+    assert not model.trackers
+
+
 def test_frames_before_the_first_mask_stay_empty_and_that_is_said(video, out):
     heard = Heard()
     assert do(video, out, Prompts({5: Said({1: Ask(text="red")})}), events=heard).exit_code == 0
@@ -378,6 +388,12 @@ def test_videos_keep_the_sources_exact_times_and_sound(tmp_path, out):
             played = [bytes(packet) for packet in original.demux(audio=0) if packet.size]
             assert heard
             assert heard == played[: len(heard)]
+
+
+def test_pixels_that_are_not_square_stay_so(tmp_path, out):
+    video = clips.clip(tmp_path / "clip.mp4", 3, aspect=Fraction(4, 3))
+    assert do(video, out, given(tmp_path, clips.both_discs()), "overlay-video").exit_code == 0
+    assert open_source(out / "clip.mp4", "").info().aspect == Fraction(4, 3)
 
 
 def test_a_video_from_the_middle_begins_at_zero_and_so_does_its_sound(tmp_path, out):

@@ -8,6 +8,7 @@ No frame refers to a later one, so that packets come in the order in which they 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -145,38 +146,32 @@ def join(segments: Sequence[Path], times: Times, coding: Coding, target: Path, a
     if coding.container != "webm":
         options["video_track_timescale"] = str(times.base.denominator)
     try:
-        with av.open(str(target), "w", format=coding.container, options=options) as out:
+        with ExitStack() as stack:
+            out = stack.enter_context(av.open(str(target), "w", format=coding.container, options=options))
             with av.open(str(segments[0])) as first:
                 video = out.add_stream_from_template(first.streams.video[0])
                 video.time_base = times.base
-                video.pix_fmt = _layout(
-                    coding, video.height, video.width
-                )  # a VP9 decoder would not say that there is alpha
-            sound, source = None, None
+                video.pix_fmt = _layout(coding, video.height, video.width)  # a VP9 decoder would not tell of alpha
+            heard = None
             if audio is not None:
-                source = av.open(str(audio))
-                sound = _sound_stream(out, source)
-            heard = None if sound is None else _Sound(source, sound, times.offset * times.base)
-            shown = iter(times.shown)
+                source = stack.enter_context(av.open(str(audio)))
+                stream = _sound_stream(out, source)
+                heard = None if stream is None else _Sound(source, stream, times.offset * times.base)
             begin, end = None, Fraction(0)
-            for packet, (pts, duration) in _timed(_packets(segments), shown, target):
+            for packet, (pts, duration) in _timed(_packets(segments), iter(times.shown), target):
                 begin = pts * times.base if begin is None else begin
                 end = (pts + duration) * times.base
                 packet.stream, packet.time_base = video, times.base
                 packet.pts = packet.dts = pts
                 packet.duration = duration
                 if heard is not None:
-                    for piece in heard.until(pts * times.base, begin):
-                        out.mux(piece)
+                    out.mux(heard.until(pts * times.base, begin))
                 out.mux(packet)
             if heard is not None:
-                for piece in heard.until(end, begin or Fraction(0)):
-                    out.mux(piece)
-            if source is not None:
-                source.close()
+                out.mux(heard.until(end, begin or Fraction(0)))
     except OSError as error:
         raise StorageError(f"{target}: can't be written: {describe(error)}") from None
-    return audio is None or sound is not None
+    return audio is None or (heard is not None and not heard.broken)
 
 
 def _timed(
@@ -214,30 +209,42 @@ def _sound_stream(out: Any, source: Any) -> Any:
 
 
 class _Sound:
-    """Packets of sound, from when the first frame is shown until when they are asked for, `offset` seconds earlier."""
+    """Packets of sound, from when the first frame is shown until when they are asked for, `offset` seconds earlier.
+
+    broken: the source's sound ended in an error.
+    """
+
+    broken = False
 
     def __init__(self, source: Any, stream: Any, offset: Fraction) -> None:
         self._packets = source.demux(source.streams.audio[0])
         self._stream, self._offset = stream, offset
         self._waiting: Any = None
 
-    def until(self, end: Fraction, begin: Fraction) -> Iterator[Any]:
+    def until(self, end: Fraction, begin: Fraction) -> list[Any]:
         """Those that begin before `end` (seconds) and not before `begin`, each once."""
-        while True:
-            packet = self._waiting or next(self._packets, None)
+        found = []
+        while (packet := self._waiting or self._next()) is not None:
             self._waiting = None
-            if packet is None:
-                return
-            if packet.pts is None:
-                continue
             base = Fraction(packet.time_base)
             at = packet.pts * base - self._offset
             if at >= end:
                 self._waiting = packet
-                return
+                break
             if at + packet.duration * base >= begin:  # the one just before primes the decoder
                 shift = round(self._offset / base)
                 packet.pts -= shift
                 packet.dts = packet.pts if packet.dts is None else packet.dts - shift
                 packet.stream = self._stream
-                yield packet
+                found.append(packet)
+        return found
+
+    def _next(self) -> Any:
+        """The next packet that has a time; None at the end, or where the source is broken."""
+        import av
+
+        try:
+            return next((packet for packet in self._packets if packet.pts is not None), None)
+        except av.error.FFmpegError:
+            self.broken = True
+            return None

@@ -49,6 +49,14 @@ class VideoFile:
                 return Info(size, base, count or None, None if not aspect or aspect == 1 else Fraction(aspect))
         raise ItemError(f"{self.name}: holds no frame that can be decoded")
 
+    def count(self) -> int | None:
+        """How many packets the stream has."""
+        with self._opened() as (container, stream):
+            try:
+                return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
+            except _av_error():
+                return None
+
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """The frames from number `start` on. Those before it are decoded too: not every file can be entered exactly."""
         with self._opened() as (container, stream):

@@ -57,6 +57,10 @@ class Source(Protocol):
         """Size and times. Raises ItemError when this is no video."""
         ...
 
+    def count(self) -> int | None:
+        """How many frames there are, without decoding them; None where that can't be known."""
+        ...
+
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """The frames from number `start` on, in order."""
         ...

@@ -59,6 +59,10 @@ class PictureFolder:
         first = self.files[0]
         return Info(read_image(first, str(first)).size, 1 / self.rate, len(self.files))
 
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(self.files)
+
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """The pictures from number `start` on."""
         gap = None if self.gaps else missing_number([path.stem for path in self.files])
@@ -134,11 +138,15 @@ class AnimatedWebP:
         except BROKEN as error:
             raise ItemError(f"{self.name}: is not a WebP file that can be opened ({str(error)[:80]})") from None
 
+    def count(self) -> int:
+        """How many frames there are."""
+        return self.info().count or 1
+
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """The frames from number `start` on; their times are whole milliseconds."""
         import PIL.Image
 
-        count, pts = self.info().count or 1, 0
+        count, pts = self.count(), 0
         with PIL.Image.open(self.path, formats=("WEBP",)) as file:
             for index in range(count):
                 try:

@@ -25,6 +25,9 @@ class RawFrames:
         """As it was told."""
         return Info(self.size, 1 / self.rate)
 
+    def count(self) -> None:
+        """Nobody knows."""
+
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """The frames from number `start` on. Raises ItemError when the stream ends within one."""
         height, width = self.size

@@ -58,6 +58,10 @@ def read_script(
     if item.prompts.folder is not None:
         for frame, file in _folder(item.prompts.folder, source, following).items():
             said[frame] = replace(said.get(frame, Said()), masks=file)
+    last = max(said, default=following.start)
+    count = source.count() if last > following.start else None
+    if count is not None and last >= count:
+        raise UsageError(f"{item.name}: a prompt is for frame {last}, the video has frames 0 to {count - 1}")
     appears: dict[int, int] = {}
     contents: dict[int, str] = {}
     for frame in sorted(said):

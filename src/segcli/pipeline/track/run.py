@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from segcli.pipeline.track.passes import Forward, FrameSink, Job, backward
 from segcli.pipeline.track.plan import VideoItem, VideoPlan
 from segcli.pipeline.track.prompts import read_script
 from segcli.pipeline.track.sinks import LinesSink, LogSink, record_line
-from segcli.pipeline.track.store import FOLDER, Log, Saved, true_length
+from segcli.pipeline.track.store import FOLDER, Log, Saved, read_log, true_length
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,10 @@ class _Runner:
         with _FrameBar(info.count, following.start, following.stop, show=self.how.bar) as progress:
             if not self._follow(job(outputs.work, progress), outputs, several=len(script.objects) > 1):
                 return "stopped", []
+        self._tell_unused(item, script.said, outputs)
         wrote, heard = outputs.publish(info, following.start)
         if not heard:
-            self.events.notice(f"{item.name}: no sound that these files can hold; written without")
+            self.events.notice(f"{item.name}: no sound that these files can hold, or not all of it; written without")
         entry = Entry(
             key=item.key, fingerprint=whole, input=made_from, files=tuple(wrote), formats=self.plan.output.formats,
             seconds=round(time.monotonic() - begun, 6), fragments={},
@@ -220,6 +221,12 @@ class _Runner:
             return forward.run(sinks)
         finally:
             log.close()
+
+    def _tell_unused(self, item: VideoItem, said: Iterable[int], outputs: Outputs) -> None:
+        """Prompts beyond the end, where that was not known before."""
+        count = sum(1 for _ in read_log(outputs.work / "frames.log")) + self.plan.following.start
+        for frame in sorted(frame for frame in said if frame >= count):
+            self.events.notice(f"{item.name}: has {count} frames; what is said about frame {frame} was not used")
 
     def _to_stdout(self, item: VideoItem, job: Job) -> tuple[str, list[str]]:
         """JSON lines as frames are done. Nothing is kept that a later run could go on from."""
