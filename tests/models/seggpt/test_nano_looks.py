@@ -47,7 +47,7 @@ def test_shares_keep_the_area_of_a_mask(height: int, width: int, seed: int) -> N
     mask = np.zeros((height, width), np.bool_)
     top, left = int(rng.integers(0, height // 2)), int(rng.integers(0, width // 2))
     mask[top : top + height // 2, left : left + width // 2] = True
-    assert abs(float(shares(mask, 320).mean()) - mask.mean()) < 0.04
+    assert abs(float(shares(mask, WHOLE, 320).mean()) - mask.mean()) < 0.04
 
 
 def test_a_large_photo_is_shrunk_and_a_small_one_is_left_alone() -> None:

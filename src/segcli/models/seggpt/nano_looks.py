@@ -27,6 +27,10 @@ class Window:
     x1: float = 1.0
     y1: float = 1.0
 
+    def box(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom in pixels of a photo."""
+        return self.x0 * width, self.y0 * height, self.x1 * width, self.y1 * height
+
     def cells(self, height: int, width: int) -> tuple[slice, slice]:
         """Rows and columns of a plane [height, width] over the whole photo; exact on multiples of 16 cells."""
         rows = slice(round(self.y0 * height), round(self.y1 * height))
@@ -38,18 +42,17 @@ WHOLE = Window()
 
 def look(pixels: Pixels, window: Window, side: int, *, mirrored: bool = False) -> Tensor:
     """The window's pixels, resized to a square as SegGPT resizes photos: float [1, 3, side, side], 0..255."""
-    height, width = pixels.shape[:2]
-    box = (window.x0 * width, window.y0 * height, window.x1 * width, window.y1 * height)
+    box = window.box(*pixels.shape[:2])
     square = np.array(Pillow.fromarray(pixels).resize((side, side), Pillow.Resampling.BILINEAR, box=box))
     if mirrored:
         square = square[:, ::-1].copy()
     return torch.from_numpy(square).permute(2, 0, 1)[None].float()
 
 
-def shares(mask: NDArray[np.bool_], side: int) -> Tensor:
+def shares(mask: NDArray[np.bool_], window: Window, side: int) -> Tensor:
     """Which part of each cell of a square look a mask [H, W] of the whole photo covers: float [side/4, side/4]."""
     plane = Pillow.fromarray(mask.astype(np.uint8) * 255)
-    small = plane.resize((side // CELL, side // CELL), Pillow.Resampling.BOX)
+    small = plane.resize((side // CELL, side // CELL), Pillow.Resampling.BOX, box=window.box(*mask.shape))
     return torch.from_numpy(np.array(small)).float() / 255
 
 

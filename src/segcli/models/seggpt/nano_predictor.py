@@ -166,16 +166,27 @@ class NanoInContext:
             return self._embedded(pixels, window, False), self._embedded(pixels, window, True)
 
     def _lesson(self, example: Example) -> Lesson:
-        """The memories of one example, its mirror image included."""
-        side = self.network.config.side
-        plain, mirrored = (features.photos()[0] for features in self._features(example.photo.pixels, WHOLE))
-        valid = None if example.ignore is None else 1 - shares(example.ignore, side).to(self.device)
+        """The memories of one example: of the whole photo and of a window around each id, mirror images included."""
         lesson = {}
+        whole = self._features(example.photo.pixels, WHOLE)
         for number in np.unique(example.ids[example.ids > 0]).tolist():
-            target = shares(example.ids == number, side).to(self.device)[None]
-            other = None if valid is None else valid.flip(-1)
-            lesson[number] = joined([remember(plain, target, valid), remember(mirrored, target.flip(-1), other)])
+            memories = self._memories(example, number, WHOLE, whole)
+            window = window_around(example.ids == number)
+            if window is not None:
+                memories += self._memories(example, number, window, self._features(example.photo.pixels, window))
+            lesson[number] = joined(memories)
         return lesson
+
+    def _memories(
+        self, example: Example, number: int, window: Window, features: tuple[NanoFeatures, NanoFeatures]
+    ) -> list[Memory]:
+        """What a look at an example and its mirror image say about one id."""
+        side = self.network.config.side
+        target = shares(example.ids == number, window, side).to(self.device)[None]
+        valid = None if example.ignore is None else 1 - shares(example.ignore, window, side).to(self.device)
+        (plain,), (mirrored,) = (each.photos() for each in features)
+        other = None if valid is None else valid.flip(-1)
+        return [remember(plain, target, valid), remember(mirrored, target.flip(-1), other)]
 
     def _ready(self) -> list[int]:
         """The ids that were learned, in rising order."""

@@ -71,8 +71,8 @@ def tuning_loss(network: SegGPTNano, tensors: Mapping[str, Tensor], queries: Seq
         found = [network.evidence(keys, lesson[number]) for number in task.ids]
         logits = network.answer(features, [0] * len(found), found, ["semantic"] * len(found)).logits
         assert logits is not None
-        truth = torch.stack([shares(query.ids == number, side) for number in task.ids]).to(device)
-        known = torch.ones_like(truth[0]) if query.ignore is None else 1 - shares(query.ignore, side).to(device)
+        truth = torch.stack([shares(query.ids == number, WHOLE, side) for number in task.ids]).to(device)
+        known = torch.ones_like(truth[0]) if query.ignore is None else 1 - shares(query.ignore, WHOLE, side).to(device)
         losses.append(_loss(logits[:, 0], truth, known))
     return torch.stack(losses).mean()
 
