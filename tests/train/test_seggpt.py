@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from segcli.core.errors import StorageError, UsageError
+from segcli.core.errors import CheckpointError, StorageError, UsageError
 from segcli.datasets import folders
 from segcli.models.seggpt.config import PRESETS
+from segcli.models.seggpt.keys import key_table
 from segcli.models.seggpt.model import SegGPT
 from segcli.registry.local import entry_of_file
+from segcli.registry.writer import save
 from segcli.train import loop
 from segcli.train.loop import LoopConfig
 from segcli.train.seggpt import SegGPTPlan, Weighed, layer_groups, read_plan, run_plan
@@ -178,6 +180,30 @@ def test_training_lowers_the_loss_and_its_checkpoint_answers(data: Path, tmp_pat
     for name, value in load_file(path).items():
         torch.testing.assert_close(begun.state_dict()[name], value, atol=0, rtol=0)
     assert all(parameter.requires_grad for parameter in begun.parameters())
+
+
+def test_training_begins_from_painter_which_knows_no_kinds_and_from_nothing_less(tmp_path: Path):
+    weights = {theirs: torch.full(v.shape, 0.5) for theirs, v in published(build_model(plan(), None)).items()}
+    for lacking, said in (
+        (("type_token_cls", "type_token_ins"), ""),
+        (("mask_token",), "1 missing: embedding.mask_to"),
+    ):
+        kept = {key: value for key, value in weights.items() if key not in lacking}
+        described = {"seg.system": "seggpt", "seg.config": "tiny", "seg.accepts": "examples", "seg.keys": "original"}
+        save(tmp_path / "painter.safetensors", kept, described)
+        if said:
+            with pytest.raises(CheckpointError, match=said):
+                build_model(plan(), str(tmp_path / "painter.safetensors"))
+            continue
+        begun = build_model(plan(), str(tmp_path / "painter.safetensors")).state_dict()
+        assert (begun["embedding.mask_token"] == 0.5).all()
+        assert 0 < begun["embedding.instance_token"].abs().mean() < 0.1
+
+
+def published(model: SegGPT) -> dict[str, torch.Tensor]:
+    """The model's tensors under the original release's names."""
+    own = model.state_dict()
+    return {theirs: own[ours] for theirs, ours in key_table("original", model.config.depth).items()}
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(data: Path, tmp_path: Path):

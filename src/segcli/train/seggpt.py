@@ -21,7 +21,7 @@ from segcli.core.errors import UsageError
 from segcli.datasets import folders
 from segcli.models.layers.loading import load_strict
 from segcli.models.seggpt.config import PRESETS, SegGPTConfig
-from segcli.models.seggpt.keys import renamed
+from segcli.models.seggpt.keys import LAYOUTS, our_name
 from segcli.models.seggpt.loss import hidden_pixels, in_context_loss
 from segcli.models.seggpt.model import SegGPT
 from segcli.models.seggpt.prepost import normalised, unit
@@ -36,6 +36,7 @@ from segcli.train.seggpt_views import ViewConfig
 Say = Callable[[str], None]
 _C = TypeVar("_C")
 
+KIND_TOKENS = ("embedding.semantic_token", "embedding.instance_token")
 LAYER_DECAY = 0.8
 """How much slower each block learns than the one behind it (Painter)."""
 
@@ -180,11 +181,21 @@ def build(plan: SegGPTPlan, start: str | None) -> SegGPT:
 
 
 def _load(model: SegGPT, start: str) -> None:
-    """Put a checkpoint's weights into the model. Raises CheckpointError when they can't be had or don't fit."""
+    """Put a checkpoint's weights into the model. Raises CheckpointError when they can't be had or don't fit.
+
+    Painter, from which SegGPT's training begins, knows no kinds of task: what it lacks of them stays random.
+    """
     entry = find(start)
     with TensorFiles(files_of(entry), torch.device("cpu"), torch.float32) as tensors:
-        own = tensors if entry.keys == "seg" else renamed(tensors, entry.keys, model.config.depth)
-        load_strict(model, own, name=entry.name)
+        named = {_own_name(entry.keys, key): key for key in tensors}
+        own = {ours: tensors[theirs] for ours, theirs in named.items()}
+        kinds = {key: value.detach() for key, value in model.state_dict().items() if key in KIND_TOKENS}
+        load_strict(model, {**kinds, **own}, name=entry.name)
+
+
+def _own_name(layout: str, key: str) -> str:
+    """Our name of a tensor, or its own one where the layout does not know it, for the message that refuses it."""
+    return key if layout not in LAYOUTS else our_name(layout, key) or key
 
 
 def batches(sampler: PairSampler, plan: SegGPTPlan, seed: int) -> Iterator[Batch]:
