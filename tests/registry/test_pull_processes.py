@@ -68,7 +68,8 @@ def test_a_pull_that_is_killed_ten_times_goes_on_and_ends_whole(hub: Hub, listed
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not blob.exists() or blob.read_bytes() == DATA
-        assert (places.original(entry(FILE), FILE) is None) == (not blob.exists())
+        # A kill between the blob's own name and the file's leaves the blob alone; the next pull finds it.
+        assert places.original(entry(FILE), FILE) is None or blob.exists()
     hub.pause = 0.0
     assert subprocess.run(PULL, check=False, capture_output=True).returncode == 0
     whole(listed)
