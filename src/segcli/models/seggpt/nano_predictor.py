@@ -22,10 +22,14 @@ from segcli.core.rle import encode
 from segcli.models.api import Encoded, Ensemble
 from segcli.models.layers.loading import load_strict
 from segcli.models.layers.memory import memory_errors
+from segcli.models.layers.propagation.loading import load_propagation, without_propagation
+from segcli.models.layers.propagation.network import PropagationNet
+from segcli.models.layers.propagation.propagator import Propagator
 from segcli.models.seggpt.ensemble import tiled
 from segcli.models.seggpt.nano import Kind, NanoConfig, NanoFeatures, SegGPTNano
 from segcli.models.seggpt.nano_looks import WHOLE, Pixels, Window, look, shares, shrunk, window_around
 from segcli.models.seggpt.nano_memory import Memory, joined, remember
+from segcli.models.seggpt.nano_tracker import nano_tracker
 from segcli.models.seggpt.nano_tuning import begun, taught, tuning_loss
 
 _KEPT_PIXELS = 1280  # longest side of the photo that is kept for second looks
@@ -61,16 +65,31 @@ class NanoInContext:
     accepts = frozenset({PromptKind.EXAMPLES})
 
     def __init__(
-        self, network: SegGPTNano, name: str, revision: str, device: torch.device | str, threshold: float = 0.5
+        self,
+        network: SegGPTNano,
+        name: str,
+        revision: str,
+        device: torch.device | str,
+        threshold: float = 0.5,
+        propagation: PropagationNet | None = None,
     ) -> None:
         self.network, self.name, self.revision, self.threshold = network.eval(), name, revision, threshold
+        self.propagation = propagation
+        if propagation is not None:
+            self.accepts = self.accepts | {PromptKind.VIDEO}
         self.device = torch.device(device)
         self._lessons: list[Lesson] = []
         self._kind: Kind = "semantic"
 
     def fork(self) -> Self:
         """The same network, weights shared, that learns for itself."""
-        return type(self)(self.network, self.name, self.revision, self.device, self.threshold)
+        return type(self)(self.network, self.name, self.revision, self.device, self.threshold, self.propagation)
+
+    def tracker(self, *, memory: int = 8, every: int = 1, soft: bool = True) -> Propagator:
+        """A fresh tracker, see `nano_tracker`. Raises UsageError when this member's files hold no weights for it."""
+        if self.propagation is None:
+            raise UsageError(f"{self.name} has no weights to follow objects with; type -m seggpt-nano")
+        return nano_tracker(self.network, self.propagation, self.name, memory=memory, every=every, soft=soft)
 
     @property
     def held(self) -> int:
@@ -305,5 +324,9 @@ def build_nano(
     """A predictor with the weights of `tensors`, strictly loaded. Raises CheckpointError for keys that do not fit."""
     with torch.device("meta"):
         network = SegGPTNano(config)
-    load_strict(network, tensors, name=name)
-    return NanoInContext(network.requires_grad_(False).to(device, dtype), name, revision, device)
+    load_strict(network, tensors, without_propagation, name=name)
+    propagation = load_propagation(tensors, network.backbone.channels, name)
+    if propagation is not None:
+        propagation = propagation.to(device, dtype)
+    network = network.requires_grad_(False).to(device, dtype)
+    return NanoInContext(network, name, revision, device, propagation=propagation)

@@ -60,7 +60,7 @@ def compare(query: Tensor, look: Look, kept: Sequence[Kept], tau: Tensor, *, nea
     highest = cosines.amax(1, keepdim=True)
     weights = (cosines - highest).exp()
     if near:
-        weights = weights * torch.cat([nearby(look, k.look) for k in kept], 1)
+        weights = weights * torch.cat([nearby(look, k.look) for k in kept], 1).to(weights)
     values = torch.cat([k.values for k in kept]).to(query)
     sides = torch.stack([values, 1 - values], 1).clamp(_LEAST, 1)
     sums = weights @ sides / len(kept)

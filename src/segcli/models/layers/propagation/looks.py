@@ -15,8 +15,8 @@ MULTIPLE = 32
 CELL = 8  # input pixels for one cell that is compared
 _AREA = 448 * 256  # input pixels of a look at the whole frame
 _LONGEST = 1024
-_SIDE = 256  # longest side of the input of a look at a window
-_AROUND = 2.0  # a window's side for one of the object
+_SIDE = 288  # longest side of the input of a look at a window
+_AROUND = 1.7  # a window's side for one of the object
 _LEAST = 0.12  # of the frame's longer side
 
 
