@@ -19,6 +19,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from tests.schema import check_line
+
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -33,8 +35,12 @@ class Ran:
 
     @property
     def lines(self) -> list[Any]:
-        """stdout as JSON lines."""
-        return [json.loads(line) for line in self.stdout.splitlines()]
+        """stdout as JSON lines. Those of a seg stream are held against its schema on the way."""
+        lines = [json.loads(line) for line in self.stdout.splitlines()]
+        for line in lines:
+            if isinstance(line, dict) and "seg" in line:
+                check_line(line)
+        return lines
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ A line is one answered ask, or one failed item:
      "model": "seem-nano", "files": ["a.png"], "seconds": 0.12}
     {"seg": 1, "image": "b.jpg", "error": "b.jpg: the file is truncated", "code": 3}
 
-Readers skip keys that they don't know; a change that would break them raises the number after "seg".
+Readers skip keys that they don't know; a change that would break them raises the number after "seg". The whole schema
+is in `SCHEMA_FILE`, and the tests hold the lines of every verb against it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from segcli.core.ask import Answer, Ask, Box, Kind, Point, Polygon, Reference, Scribble
@@ -25,6 +27,8 @@ from segcli.core.prediction import Prediction
 from segcli.core.rle import Rle, from_coco
 
 SCHEMA = 1
+SCHEMA_FILE = Path(__file__).with_name("stream.schema.json")
+"""The schema as a JSON Schema (draft 2020-12)."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
 _Word = TypeVar("_Word", bound=str)
