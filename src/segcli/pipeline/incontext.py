@@ -202,6 +202,8 @@ class ByClass:
     def __post_init__(self) -> None:
         self.name, self.revision = self.model.name, self.model.revision
         self._taught = Taught(self.model, self.manner)
+        for label, examples in self.classes.items():  # what can't be learned is refused before any photo is read
+            self._fork(label, examples)
 
     @property
     def reads(self) -> int | None:
@@ -219,7 +221,7 @@ class ByClass:
         owner = np.zeros(looked.size, np.uint16)
         threshold = 0.0
         for number, (label, examples) in enumerate(self.classes.items(), 1):
-            fork = self._taught.by(examples, tuple(range(len(examples))), label)
+            fork = self._fork(label, examples)
             parts = [(window, fork.probabilities(part)) for window, part in looked.parts]
             plane = blended(parts, looked.size)[1] if len(parts) > 1 else resized(parts[0][1][1], looked.size)
             better = plane > surest
@@ -236,6 +238,9 @@ class ByClass:
             ids=tuple(found),
         )
         return [prediction for _ in asks]
+
+    def _fork(self, label: str, examples: Examples) -> Learner:
+        return self._taught.by(examples, tuple(range(len(examples))), label)
 
 
 def cut(planes: Mapping[int, Plane], threshold: float, size: tuple[int, int]) -> Prediction:
