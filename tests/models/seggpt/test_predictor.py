@@ -11,7 +11,7 @@ from segcli.core.ask import Ask
 from segcli.core.errors import CheckpointError, UsageError
 from segcli.core.example import Example
 from segcli.core.image import Image
-from segcli.models.api import Promptable
+from segcli.models.api import Promptable, Tracking
 from segcli.models.seggpt import predictor as module
 from segcli.models.seggpt.incontext import InContext
 from segcli.models.seggpt.keys import key_table
@@ -39,6 +39,16 @@ def predictor(engine: InContext) -> SegGPTPredictor:
 
 def test_it_is_what_verbs_expect_of_a_model(predictor: SegGPTPredictor):
     assert isinstance(predictor, Promptable)
+
+
+def test_it_follows_objects_with_the_memory_that_was_asked_for(predictor: SegGPTPredictor):
+    assert isinstance(predictor, Tracking)
+    tracker = predictor.tracker(memory=3, every=2, soft=False)
+    assert (tracker.capacity, tracker.memory_every, tracker.memory) == (3, 2, "published")
+    assert predictor.tracker().memory == "soft"
+    mask = marked(0).ids == 1
+    assert np.array_equal(tracker.step(photo(0), {5: mask})[5], mask)
+    assert list(tracker.step(photo(1))) == [5]
 
 
 def test_one_object_is_cut_by_the_published_rule(predictor: SegGPTPredictor):

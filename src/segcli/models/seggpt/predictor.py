@@ -40,6 +40,7 @@ from segcli.models.seggpt.prepost import (
     resized_photo,
 )
 from segcli.models.seggpt.prompt import CLASSES, PLACES, checked_prompts, parts_of, starting_tensors, tuning_loss
+from segcli.models.seggpt.tracker import SegGPTTracker
 
 _C = TypeVar("_C")
 KINDS = {"semantic": SEMANTIC, "instance": INSTANCE}
@@ -172,6 +173,10 @@ class SegGPTPredictor:
         return {
             number: share.astype(np.float32) for number, share in closeness(self.paint(encoded), self._colors).items()
         }
+
+    def tracker(self, *, memory: int = 8, every: int = 1, soft: bool = True) -> SegGPTTracker:
+        """A fresh tracker, see `segcli.models.api.Tracking`; examples that were learnt play no part in it."""
+        return SegGPTTracker(self.engine, memory, "soft" if soft else "published", every)
 
     def decode(self, encoded: Encoded, asks: Sequence[Ask]) -> list[Prediction]:
         """The same answer for each ask: a mask for every id of the examples that is found, largest share first."""
