@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -56,18 +57,19 @@ def compare(query: Tensor, look: Look, kept: Sequence[Kept], tau: Tensor, *, nea
 
     near: only cells within RADIUS cells of `look`, along either axis.
     """
-    cosines = torch.cat([query.T @ k.keys.to(query) for k in kept], 1) / tau
-    highest = cosines.amax(1, keepdim=True)
-    weights = (cosines - highest).exp()
-    if near:
-        weights = weights * torch.cat([nearby(look, k.look) for k in kept], 1).to(weights)
-    values = torch.cat([k.values for k in kept]).to(query)
-    sides = torch.stack([values, 1 - values], 1).clamp(_LEAST, 1)
-    sums = weights @ sides / len(kept)
-    inside, outside = (sums.clamp(min=1e-30).log() + highest).T
+    sums = torch.zeros(query.shape[1], 2, device=query.device)
+    for k in kept:  # one look after the other: all of them at once would be hundreds of megabytes
+        weights = ((query.T @ k.keys.to(query) - 1) / tau).exp()
+        if near:
+            weights = weights * nearby(look, k.look).to(weights)
+        values = k.values.to(query)
+        sums = sums + weights @ torch.stack([values, 1 - values], 1).clamp(_LEAST, 1)
+    inside, outside = ((sums / len(kept)).clamp(min=1e-37).log() + 1 / tau).T
     return inside, outside
 
 
+@lru_cache(maxsize=4)  # looks at whole frames are always the same
+@torch.inference_mode(False)  # what is kept must serve training as well
 def nearby(look: Look, other: Look) -> Tensor:
     """1.0 where a cell of `other` lies within RADIUS cells of a cell of `look`: [N, M]."""
     (xa, ya), (xb, yb) = look.centres(), other.centres()
