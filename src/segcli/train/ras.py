@@ -44,7 +44,7 @@ class RasRecipe:
     most: int = 28
     extra: float = 0.4
     positive: float = 2.0
-    opening: int = 35
+    opening: int = 100
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from segcli.core.errors import CheckpointError
 
 EncoderKind = Literal["clip", "convnext", "siglip", "dinov2", "lite0", "colours"]
 Pool = Literal["area", "nearest", "threshold"]
-PreTokens = Literal["different", "same", "none"]
+PreTokens = Literal["different", "same", "none", "added"]
 DecodingAttention = Literal["causal", "independent", "set"]
 Decoding = Literal["parallel", "autoregressive"]
 
@@ -58,6 +58,8 @@ class RasConfig:
                    published design.
     visual_tokens: the whole photo's tokens, from the first encoder (LLaVA's), before everything else.
     pre_tokens:    what stands before a mask token: two learnt tokens (candidate, reference), one for both, or nothing.
+                   "added" is ours, for the nano size: the two are added to the mask token in place of standing before
+                   it, so that no layer is spent on finding them and sequences are half as long.
     decoding_attention: what a second copy may look at, see `layout`.
     decoding:      all candidates at once, or (the paper's baseline) one chosen mask after the other.
     candidates:    the most that are taken; the rest is left out, last ones first.
@@ -84,7 +86,7 @@ class RasConfig:
     @property
     def pair(self) -> int:
         """Tokens that one mask takes: with a pre token, two."""
-        return 1 if self.pre_tokens == "none" else 2
+        return 1 if self.pre_tokens in ("none", "added") else 2
 
 
 def from_json(values: Mapping[str, Any], name: str) -> RasConfig:
@@ -137,6 +139,7 @@ VICUNA_7B = LanguageConfig(hidden=4096, layers=32, heads=32, ffn=11008)
 NANO = RasConfig(
     encoders=(EncoderConfig("lite0", 384, levels="res2,res3,res4,res5"), EncoderConfig("colours", 96)),
     language=LanguageConfig(hidden=128, layers=4, heads=4, ffn=320, vocabulary=1024, context=1024),
+    pre_tokens="added",
     positions=64,
     position_side=24,
     geometry=True,

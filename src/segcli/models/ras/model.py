@@ -61,8 +61,10 @@ class Ras(nn.Module):
         self.mask_projector = _mlp(self.feature_width, width, width)
         self.image_projector = _mlp(self._encoder(0).widths[0], width, width) if config.visual_tokens else None
         self.language_model = _llama(config.language)
-        self.mask_pool_pre = nn.Parameter(torch.randn(width) * 0.02) if config.pair == 2 else None
-        self.mask_ref_pre = nn.Parameter(torch.randn(width) * 0.02) if config.pre_tokens == "different" else None
+        self.mask_pool_pre = nn.Parameter(torch.randn(width) * 0.02) if config.pre_tokens != "none" else None
+        self.mask_ref_pre = (
+            nn.Parameter(torch.randn(width) * 0.02) if config.pre_tokens in ("different", "added") else None
+        )
         self.classifier = _mlp(width, width, 1) if config.decoding == "parallel" else None
         self.pointer = nn.Linear(width, width) if config.decoding == "autoregressive" else None
         self.stop = nn.Parameter(torch.randn(width) * 0.02) if config.decoding == "autoregressive" else None
@@ -162,9 +164,11 @@ class Ras(nn.Module):
         return states
 
     def _paired(self, tokens: Tensor, pre: Tensor | None) -> Tensor:
-        """[N, D] -> [2 N, D] with the pre token before each, or as they are."""
+        """[N, D] -> [2 N, D] with the pre token before each; or [N, D], with it added or as they are."""
         if pre is None:
             return tokens
+        if self.config.pair == 1:
+            return tokens + pre.to(tokens)
         return torch.stack([pre.to(tokens).expand_as(tokens), tokens], 1).flatten(0, 1)
 
     def _words(self, ids: Sequence[int]) -> Tensor:
