@@ -41,9 +41,9 @@ def write(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) -> No
     """Put `data` (or its chunks, streamed) at `path`, replacing what was there, with all or nothing.
 
     When this returns, the bytes and the name are on disk; without `sync`, which is for many small files in a row, they
-    are there for every process, and on disk after `sync_files`. Raises StorageError (no space, no permission, read-only,
-    disk error) or ItemError (this name can't be used) with one line; then no temporary file is left, and what was at
-    `path` before is still there. Errors that `data` raises while it is read pass through.
+    are there for every process, and on disk after `sync_files`. Raises StorageError (no space, no permission,
+    read-only, disk error) or ItemError (this name can't be used) with one line; then no temporary file is left, and
+    what was at `path` before is still there. Errors that `data` raises while it is read pass through.
     """
     chunks = (data,) if isinstance(data, bytes | bytearray | memoryview) else data
     temporary = path.parent / f"{PREFIX}{_HOST}-{os.getpid()}-{_RUN}-{next(_COUNTER)}{SUFFIX}"
