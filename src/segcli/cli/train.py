@@ -194,5 +194,109 @@ def prompt(
     print(tune(tunable(opened), lessons, plan, Path(out), device=where, say=_say("prompt")))
 
 
+@app.command()
+def psalm(
+    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
+    stage: Annotated[str, typer.Option("--stage", metavar="1|2", help="1: the projector, on captions; 2: the rest.")],
+    start: Annotated[str | None, typer.Option("--start", metavar="NAME|FILE", help="The PSALM to begin from.")] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="NAME", help="Begin from random weights of this size instead.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", metavar="FILE", help="With --config: a tokenizer.json.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="DIR", help="Photos with masks; objects.jsonl names their classes. Repeatable."),
+    ] = None,
+    refer: Annotated[
+        list[str] | None, typer.Option("--refer", metavar="DIR", help="Sentences in RefCOCO's layout. Repeatable.")
+    ] = None,
+    talks: Annotated[
+        list[str] | None,
+        typer.Option("--talks", metavar="FILE", help="Captions or conversations in LLaVA's JSON. Repeatable."),
+    ] = None,
+    photos: Annotated[
+        str, typer.Option("--photos", metavar="DIR", help="Where the photos of --refer and --talks are.")
+    ] = ".",
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", min=1, help="Steps.", show_default="as published")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option("--lr", metavar="X", help="The highest learning rate.", show_default="as published")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Photos at once on each device.")] = 4,
+    total: Annotated[
+        int | None,
+        typer.Option("--total", metavar="N", min=1, help="Photos behind one step.", show_default="as published"),
+    ] = None,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute layers twice instead of keeping what they computed.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For the order of lessons and points.")] = 0,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+) -> None:
+    """Train PSALM: words, regions, classes and conversations together, as published in two stages.
+
+    Example: seg train psalm --stage 2 --start psalm.swin-b --data photos/ --talks chat.json --photos coco/ -o runs/one
+    """
+    from segcli.core.errors import StorageError, UsageError
+    from segcli.registry.device import check_words, resolve
+
+    check_words(device, "auto")
+    if stage not in ("1", "2"):
+        raise UsageError(f"--stage {stage}: there are two; type --stage 1 or --stage 2")
+    if (start is None) == (config is None) or (config is None) != (tokenizer is None):
+        raise UsageError("begin from a checkpoint with --start NAME, or anew with --config NAME and --tokenizer FILE")
+    if lr is not None and not lr > 0:
+        raise UsageError(f"--lr {lr}: is not above 0")
+    for path in (*(data or ()), *(refer or ()), photos):
+        if not Path(path).is_dir():
+            raise StorageError(f"{path}: no such folder")
+    for file in (*(talks or ()), *((tokenizer,) if tokenizer else ())):
+        if not Path(file).is_file():
+            raise StorageError(f"{file}: no such file")
+    import torch
+
+    from segcli.train.psalm import PsalmRecipe
+    from segcli.train.psalm_run import PsalmData, fresh, paths, run_stage, start_from
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if start is not None:
+        model, words = start_from(start, offline)
+    else:
+        model, words = fresh(str(config), Path(str(tokenizer)), seed)
+    checkpoint = run_stage(
+        model,
+        words,
+        PsalmData(paths(data or ()), paths(refer or ()), paths(talks or ()), Path(photos)),
+        PsalmRecipe(int(stage), checkpointing=checkpointing),
+        Path(out),
+        steps=steps,
+        lr=lr,
+        batch=batch,
+        total=total,
+        seed=seed,
+        device=str(resolve(device).device),
+        say=_say("psalm"),
+    )
+    print(checkpoint)
+
+
 def _say(what: str) -> Callable[[str], None]:
     return lambda line: print(f"seg train {what}: {line}", file=sys.stderr, flush=True)
+
+
+def _more() -> None:
+    """Commands that have modules of their own."""
+    from segcli.cli import train_ras
+
+    app.command()(train_ras.ras)
+    app.command()(train_ras.groups)
+
+
+_more()

@@ -21,26 +21,26 @@ _GROUP = 4  # masks brought to the photo's size at a time
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A query's mask: its score, the mask, and its logits at the photo's size."""
+    """A query and its score."""
 
     query: int
     score: float
-    mask: Rle
-    soft: NDArray[np.float16]
 
 
 def best(said: Tensor, masks: Tensor, size: Fit, count: int) -> list[Found]:
     """The `count` queries with the largest score: probability of the condition `said` [Q] times the mask's own.
 
-    masks: logits [Q, h, w]. A mask's own score is at most 1, so queries are looked at in the order of `said`, and the
-    rest is left alone once it can't be better: most masks never have to be brought to the photo's size.
+    masks: logits [Q, h, w]. A mask's own score is at most its largest probability, which resizing never raises. So
+    queries are looked at by that bound, and the rest is left alone once it can't be better: most masks never have to
+    be brought to the photo's size.
     """
-    order = said.argsort(descending=True).tolist()
+    bound = said * masks.flatten(1).amax(1).sigmoid()
+    order = bound.argsort(descending=True).tolist()
     found: list[Found] = []
     for first in range(0, len(order), _GROUP):
-        if len(found) >= count and found[count - 1].score >= float(said[order[first]]):
+        if len(found) >= count and found[count - 1].score >= float(bound[order[first]]):
             break
-        found += _looked_at(order[first : first + _GROUP], said, masks, size)
+        found += _scored(order[first : first + _GROUP], said, masks, size)
         found.sort(key=lambda one: -one.score)
     return found[:count]
 
@@ -55,31 +55,38 @@ def above(said: Tensor, masks: Tensor, size: Fit, threshold: float | None) -> li
     found = [
         one
         for first in range(0, len(order), _GROUP)
-        for one in _looked_at(order[first : first + _GROUP], said, masks, size)
+        for one in _scored(order[first : first + _GROUP], said, masks, size)
         if one.score > floor
     ]
     found.sort(key=lambda one: -one.score)
     return found if found or threshold is not None else best(said, masks, size, 1)
 
 
-def prediction(found: list[Found], size: Fit) -> Prediction:
-    """The found masks; one with nothing inside is no answer."""
-    kept = [one for one in found if one.mask.area]
+def prediction(found: list[Found], masks: Tensor, size: Fit) -> Prediction:
+    """The found queries' masks; one with nothing inside is no answer."""
+    kept: list[tuple[Rle, float, NDArray[np.float16]]] = []
+    for one in found:
+        full = full_size(masks[one.query : one.query + 1], size)[0]
+        mask = encode((full > 0).cpu().numpy())
+        if mask.area:
+            kept.append((mask, round(one.score, 6), _soft(full)))
     return Prediction(
         size.photo,
-        tuple(one.mask for one in kept),
-        tuple(round(one.score, 6) for one in kept),
-        soft=np.stack([one.soft for one in kept]) if kept else None,
+        tuple(mask for mask, _, _ in kept),
+        tuple(score for _, score, _ in kept),
+        soft=np.stack([soft for _, _, soft in kept]) if kept else None,
     )
 
 
-def _looked_at(queries: list[int], said: Tensor, masks: Tensor, size: Fit) -> list[Found]:
-    full = full_size(masks[torch.tensor(queries, device=masks.device)], size)
-    sure = mask_scores(full)
-    return [
-        Found(query, float(said[query] * sure[k]), encode((full[k] > 0).cpu().numpy()), _soft(full[k]))
-        for k, query in enumerate(queries)
-    ]
+def dense(one: Found, masks: Tensor, size: Fit) -> NDArray[np.bool_]:
+    """A found query's mask [H, W]."""
+    inside: NDArray[np.bool_] = (full_size(masks[one.query : one.query + 1], size)[0] > 0).cpu().numpy()
+    return inside
+
+
+def _scored(queries: list[int], said: Tensor, masks: Tensor, size: Fit) -> list[Found]:
+    sure = mask_scores(full_size(masks[torch.tensor(queries, device=masks.device)], size))
+    return [Found(query, float(said[query] * sure[k])) for k, query in enumerate(queries)]
 
 
 def _soft(logits: Tensor) -> NDArray[np.float16]:

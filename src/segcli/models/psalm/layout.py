@@ -91,6 +91,12 @@ def places(pieces: Sequence[Piece], image_tokens: int, mask_tokens: int) -> Plac
     return Places(kinds["masks"], classes, kinds["sentence"], kinds["region"])
 
 
+def needed_part(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    """The pieces up to the last mask token or condition: no position looks ahead, so what follows changes nothing."""
+    last = max((at for at, piece in enumerate(pieces) if piece.kind != "text"), default=-1)
+    return tuple(pieces[: last + 1])
+
+
 def shared_part(pieces: Sequence[Piece]) -> int:
     """How many leading pieces are the same whatever is asked: those before the first condition."""
     own = ("class", "region", "sentence")

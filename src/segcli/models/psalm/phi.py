@@ -119,4 +119,6 @@ class Unfused(Mapping[str, Tensor]):
 
 def gradient_checkpointing(language: nn.Module) -> None:
     """Recompute each layer in the backward pass instead of keeping what it computed."""
-    language.gradient_checkpointing_enable()  # type: ignore[operator]
+    newer = getattr(language, "activation_checkpointing_enable", None)  # transformers 5 renames it
+    enable = newer or language.gradient_checkpointing_enable
+    enable()

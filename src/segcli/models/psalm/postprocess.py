@@ -38,7 +38,7 @@ class Instances:
 def mask_scores(masks: Tensor) -> Tensor:
     """How sure a mask is inside itself: mean probability where the logit is positive, [Q, H, W] -> [Q]."""
     inside = masks > 0
-    total = torch.where(inside, masks.sigmoid(), 0).flatten(1).sum(1)
+    total = (masks.sigmoid() * inside).flatten(1).sum(1)
     return total / (inside.flatten(1).sum(1) + 1e-6)
 
 

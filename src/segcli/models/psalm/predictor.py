@@ -128,11 +128,11 @@ class PsalmPredictor:
             )
         said, masks = self._sentence(photo, ask.text) if ask.text else self._regions(photo, ask)
         if ask.every:
-            found = prediction(above(said, masks, photo.size, ask.threshold), photo.size)
+            found = prediction(above(said, masks, photo.size, ask.threshold), masks, photo.size)
         else:
             candidates = best(said, masks, photo.size, _ALTERNATIVES if ask.multimask else 1)
             kept = [one for one in candidates if ask.threshold is None or one.score >= ask.threshold]
-            found = prediction(kept, photo.size)
+            found = prediction(kept, masks, photo.size)
         if ask.classes and len(found):
             seen = propose(self.model, photo, ask.classes, self.tokenizer)
             named = [label(seen, mask, ask.classes) for mask in found.masks]

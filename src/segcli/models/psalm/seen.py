@@ -12,7 +12,7 @@ from torch import Tensor
 from segcli.core.errors import UsageError
 from segcli.core.image import Image
 from segcli.models.psalm.decoder import DecoderImage, StagePrediction
-from segcli.models.psalm.layout import Piece, length, places, shared_part
+from segcli.models.psalm.layout import Piece, length, needed_part, places, shared_part
 from segcli.models.psalm.model import Psalm
 from segcli.models.psalm.phi import Prefix, new_cache, prefix_of, run
 from segcli.models.psalm.picture import Fit, fit, pixel_values
@@ -85,6 +85,7 @@ def _remember(model: Psalm, photo: SeenPhoto, beginning: tuple[Piece, ...]) -> N
 
 def answer(model: Psalm, photo: SeenPhoto, pieces: Sequence[Piece], regions: Tensor | None = None) -> StagePrediction:
     """The mask generator's last prediction for a prompt, in float32 where scores are formed."""
+    pieces = needed_part(pieces)
     where = places(pieces, len(photo.tokens), model.config.decoder.queries)
     heard = model.heard(states(model, photo, pieces, regions), where)
     last = model.decoder(photo.image, heard.queries, heard.conditions, every=False)[-1]

@@ -32,6 +32,11 @@ class Tokenizer:
         """Number of tokens, those added included."""
         return int(self._encoding.get_vocab_size(with_added_tokens=True))
 
+    def to_json(self) -> str:
+        """All of it as a tokenizer.json."""
+        text: str = self._encoding.to_str()
+        return text
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; nothing is added in front or behind."""
         ids: list[int] = self._encoding.encode(text, add_special_tokens=False).ids

@@ -13,7 +13,7 @@ from torch import Tensor
 from segcli.core.errors import UsageError
 from segcli.core.image import Image
 from segcli.models.api import ObjectMasks
-from segcli.models.psalm.answers import Found, best
+from segcli.models.psalm.answers import Found, best, dense
 
 if TYPE_CHECKING:
     from segcli.models.psalm.predictor import PsalmPredictor
@@ -85,8 +85,6 @@ class PsalmTracker:
 
     def _found(self, photo: Any, followed: list[int]) -> dict[int, Mask]:
         """A mask for each object, in their order; each takes a query of its own."""
-        from segcli.core.rle import decode
-
         said, masks = self.model.region_answer(photo, torch.stack([self._vectors[n] for n in followed]))
         taken: set[int] = set()
         found: dict[int, Mask] = {}
@@ -97,7 +95,7 @@ class PsalmTracker:
                 found[number] = np.zeros(photo.size.photo, np.bool_)
             else:
                 taken.add(free.query)
-                found[number] = decode(free.mask)
+                found[number] = dense(free, masks, photo.size)
         return found
 
 
