@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segcli.core.errors import CheckpointError, StorageError
+from segcli.core.errors import CheckpointError, StorageError, UsageError
 from segcli.datasets.folders import photos, sources
 from segcli.models.layers.loading import load_strict
 from segcli.models.ras.colours import COLOURS
-from segcli.models.ras.config import RasConfig
+from segcli.models.ras.config import NANO, LanguageConfig, RasConfig
 from segcli.models.ras.loss import selection_loss
 from segcli.models.ras.model import Question, Ras
 from segcli.models.ras.predictor import RasPredictor
@@ -53,6 +54,26 @@ class Sample:
 
     question: Question
     labels: Tensor
+
+
+def read_plan(path: Path) -> tuple[RasConfig, RasRecipe, LoopConfig, int]:
+    """A plan such as configs/ras-nano.toml: the config with its sizes, recipe, loop and seed. Raises UsageError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"{path}: can't be read: {error.strerror}; give a plan such as configs/ras-nano.toml"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is not TOML: {error}") from error
+    if odd := sorted(set(table) - {"seed", "language", "recipe", "loop"}):
+        raise UsageError(f"{path}: unknown {', '.join(odd)}; it may say language, loop, recipe, seed")
+    try:
+        language = LanguageConfig(**table.get("language", {}))
+        recipe, loop = RasRecipe(**table.get("recipe", {})), LoopConfig(**table.get("loop", {}))
+    except TypeError as error:
+        raise UsageError(f"{path}: {str(error).partition('__init__() ')[2]}; see configs/ras-nano.toml") from None
+    return replace(NANO, language=language), recipe, loop, int(table.get("seed", 0))
 
 
 def tokenizer(words: Sequence[str], size: int) -> Words:
