@@ -119,6 +119,5 @@ class Unfused(Mapping[str, Tensor]):
 
 def gradient_checkpointing(language: nn.Module) -> None:
     """Recompute each layer in the backward pass instead of keeping what it computed."""
-    newer = getattr(language, "activation_checkpointing_enable", None)  # transformers 5 renames it
-    enable = newer or language.gradient_checkpointing_enable
-    enable()
+    newer = "activation_checkpointing_enable"  # transformers 5 renames it
+    getattr(language, newer if hasattr(language, newer) else "gradient_checkpointing_enable")()
