@@ -5,10 +5,10 @@
 DIR holds sets as `SET/images`, `SET/masks` and `SET/objects.jsonl`.
 
 Labels: every thing of at least 1 % of its photo is clicked at by RITM's rule and the answer is labelled out of the
-names of all such things in the sets; beside it the label under the true mask, guessing at random, and saying always
-what is most frequent. Words: every class name that a photo's complete list holds is asked for as a phrase; the truth
-is the union of all its objects, ignored pixels left out; beside it the whole photo as an answer. And for as many names
-that the photo does not show, the share of empty answers.
+names of all such things in the sets (`--coco-names`: of COCO's 80 things); beside it the label under the true mask,
+guessing at random, and saying always what is most frequent. Words: every class name that a photo's complete list holds
+is asked for as a phrase; the truth is the union of all its objects, ignored pixels left out; beside it the whole photo
+as an answer. And for as many names that the photo does not show, the share of empty answers.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 from segcli.bench.noc import folder_samples
 from segcli.bench.rules import ritm
 from segcli.core.ask import Ask, Point
+from segcli.core.classes import known
 from segcli.core.errors import UsageError
 from segcli.core.image import Image
 from segcli.core.rle import encode
@@ -45,6 +46,8 @@ def main() -> None:
     parser.add_argument("--label-sets", default="coco,voc")
     parser.add_argument("--subset", type=int, help="photos of each set, drawn with seed 0")
     parser.add_argument("--clicks", type=int, default=1)
+    parser.add_argument("--coco-names", action="store_true", help="label out of COCO's 80 things, not the sets' own")
+    parser.add_argument("--no-words", action="store_true", help="labels only")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     model = open_model(options.model, device="cpu", quiet=True, say=lambda line: None)
@@ -52,8 +55,10 @@ def main() -> None:
     results: dict[str, Any] = {}
     labelled = {name: found[name] for name in options.label_sets.split(",") if name in found}
     if labelled:
-        results["labels"] = labels(model, labelled, options.clicks)
-    results["words"] = {name: words(model, listed) for name, listed in found.items()}
+        coco = known("coco")
+        things = tuple(name for name, thing in zip(coco.names, coco.things, strict=True) if thing)
+        results["labels"] = labels(model, labelled, options.clicks, things if options.coco_names else None)
+    results["words"] = {} if options.no_words else {name: words(model, listed) for name, listed in found.items()}
     if options.json:
         print(json.dumps(results, indent=1))
         return
@@ -72,10 +77,14 @@ def main() -> None:
         )
 
 
-def labels(model: Any, sets: dict[str, list[Photo]], clicks: int) -> dict[str, Any]:
-    """Top-1 accuracy of the labels of clicked objects, by set."""
+def labels(
+    model: Any, sets: dict[str, list[Photo]], clicks: int, offered: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """Top-1 accuracy of the labels of clicked objects, by set, out of `offered` or of all names that the sets show."""
     things = {name: [(p, _names(p)) for p in listed] for name, listed in sets.items()}
-    classes = sorted({label for listed in things.values() for _, names in listed for label in names.values()})
+    classes = offered or sorted(
+        {label for listed in things.values() for _, names in listed for label in names.values()}
+    )
     results = {}
     for name, listed in things.items():
         right: Counter[str] = Counter()

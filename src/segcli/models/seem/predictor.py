@@ -17,8 +17,10 @@ from segcli.models.seem.config import preset
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.nano_predictor import NanoPredictor
 from segcli.models.seem.released_predictor import build_released
+from segcli.models.seem.vocabulary import BUNDLED
 
-NANO_PRESETS = {"nano": NanoConfig()}
+_STUFF = tuple(word for word in BUNDLED.words if word in BUNDLED.stuff)
+NANO_PRESETS = {"nano": NanoConfig(words=BUNDLED.words, stuff=_STUFF)}
 
 
 def build(
