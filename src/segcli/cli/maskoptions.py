@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segcli.cli.errors import warn
-from segcli.cli.options import FORMATS, complete_formats, number
+from segcli.cli.finishing import Finishing
+from segcli.cli.options import FORMATS, Placing, complete_formats, number
 from segcli.core.classes import ClassList, parse
 from segcli.core.errors import UsageError
 
@@ -63,8 +64,8 @@ class From:
 
 
 @dataclass(frozen=True)
-class To:
-    """Where they go."""
+class To(Finishing, Placing):
+    """Where they go and how they look."""
 
     output: Annotated[
         str,
@@ -81,7 +82,6 @@ class To:
             autocompletion=complete_formats,
         ),
     ] = field(default_factory=list)
-    union: Annotated[bool, typer.Option("--union", help="mask, cutout: one file for all masks together.")] = False
     force: Annotated[bool, typer.Option("--force", help="Replace files that hold something else.")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False
@@ -103,7 +103,8 @@ def deliver(source: From, to: To, found: Iterable[Masks]) -> None:
     from segcli.pipeline.maskwriter import write
     from segcli.pipeline.plan import Output
 
-    writing = Writing(output=to.output, formats=list(to.names), union=to.union)
+    looks = {one.name: getattr(to, one.name) for one in fields(Finishing)}
+    writing = Writing(output=to.output, formats=list(to.names), **looks)
     writing.check()
     if writing.to_stdout and WRITERS[to.names[0]].run_file is None:
         raise UsageError(f"-o - takes a format of one file for all photos, such as jsonl or coco, not {to.names[0]}")

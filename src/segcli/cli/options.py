@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segcli.cli.finishing import Finishing, pixels
 from segcli.core.classes import ClassList
-from segcli.core.colors import parse_color
 from segcli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Writing:
-    """Where results go and how they look."""
+class Placing:
+    """Where results go."""
 
     output: Annotated[
         str,
@@ -105,19 +105,15 @@ class Writing:
             autocompletion=complete_formats,
         ),
     ] = field(default_factory=list)
-    union: Annotated[bool, typer.Option("--union", help="mask, cutout: one file for all masks together.")] = False
-    crop: Annotated[bool, typer.Option("--crop", help="cutout: tight around the mask.")] = False
-    margin: Annotated[
-        str, typer.Option("--margin", metavar="PIXELS", help="cutout with --crop: pixels kept on every side.")
-    ] = "0"
-    soft: Annotated[bool, typer.Option("--soft", help="mask, cutout: soft borders from the model's probabilities.")] = (
-        False
-    )
-    invert: Annotated[bool, typer.Option("--invert", help="mask, cutout: what is outside instead.")] = False
-    background: Annotated[
-        str | None,
-        typer.Option("--background", metavar="COLOUR", help="cutout: flatten onto #rrggbb or a colour's name."),
-    ] = None
+
+
+@dataclass(frozen=True)
+class Writing(Finishing, Placing):
+    """Where results go and how they look."""
+
+    soft: Annotated[
+        bool, typer.Option("--soft", help="mask, cutout, ora: soft borders from the model's probabilities.")
+    ] = False
     image_type: Annotated[
         str, typer.Option("--image-type", metavar="png|webp", help="cutout: the files' type; WebP is smaller.")
     ] = "png"
@@ -139,24 +135,13 @@ class Writing:
         names = self.names
         if not self.output:
             raise UsageError("-o is empty; type a directory, a template, or - for stdout")
-        number("--margin", self.margin, low=0)
-        self._colour()
         if self.image_type not in ("png", "webp"):
             raise UsageError(f"--image-type {self.image_type}: unknown; type png or webp")
-        if self.background is not None and "cutout" not in names:
-            raise UsageError("--background is for cut-outs; add -f cutout")
-        if (self.crop or self.margin != "0") and "cutout" not in names:
-            raise UsageError("--crop and --margin are for cut-outs; add -f cutout")
-        if self.margin != "0" and not self.crop:
-            raise UsageError("--margin goes with --crop; add --crop")
+        self.check_finish(names, soft=self.soft)
         if self.coco_images is not None and not {"coco", "panoptic"} & set(names):
             raise UsageError("--coco-images is for COCO files; add -f coco or -f panoptic")
         if self.image_type != "png" and "cutout" not in names:
             raise UsageError("--image-type is for cut-outs; add -f cutout")
-        if not {"mask", "cutout"} & set(names):
-            for option, typed in (("--union", self.union), ("--soft", self.soft), ("--invert", self.invert)):
-                if typed:
-                    raise UsageError(f"{option} is for masks and cut-outs; add -f mask or -f cutout")
         if self.to_stdout and len(names) > 1:
             raise UsageError(f"-o - takes one format, not {len(names)}; give one -f, or a directory")
 
@@ -192,7 +177,7 @@ class Writing:
         return path, None
 
     def options(self, classes: ClassList = ClassList()) -> Options:  # noqa: B008 - frozen
-        """The same for the format writers. Raises StorageError for a --coco-images that can't be used."""
+        """The same for the format writers. Raises what a --coco-images or --background that can't be used does."""
         from segcli.io.formats.coco import Given, read_ids
         from segcli.io.formats.contract import Options
 
@@ -201,24 +186,20 @@ class Writing:
         return Options(
             union=self.union,
             crop=self.crop,
-            margin=number("--margin", self.margin, low=0),
+            margin=pixels("--margin", self.margin),
             soft=self.soft,
+            matte=self.matte,
+            matte_width=self.width,
+            grow=pixels("--grow", self.grow, signed=True),
+            feather=pixels("--feather", self.feather),
             invert=self.invert,
-            background=self._colour(),
+            background=self.backdrop(),
             image_type="webp" if self.image_type == "webp" else "png",
             coco_images=given.images,
             coco_categories=given.categories or classes.id_of,
             categories=classes.names,
             stuff=tuple(dict.fromkeys([*classes.stuff, *given.stuff])),
         )
-
-    def _colour(self) -> tuple[int, int, int] | None:
-        if self.background is None:
-            return None
-        try:
-            return parse_color(self.background)
-        except UsageError as error:
-            raise UsageError(f"--background: {error}") from None
 
 
 @dataclass(frozen=True)

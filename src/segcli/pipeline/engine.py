@@ -147,7 +147,8 @@ class Engine:
         return slot.nbytes
 
     def _needs_photo(self) -> bool:
-        return any(self.writer.formats[name].needs_photo for name in self.writer.plan.output.formats)
+        output = self.writer.plan.output
+        return any(output.options.needs_photo(self.writer.formats[name]) for name in output.formats)
 
     def _model(self) -> Promptable:
         if self._opened is None:

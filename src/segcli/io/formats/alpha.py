@@ -1,9 +1,10 @@
-"""From a prediction to opacity: hard edges, soft edges, unions and inversions."""
+"""From a prediction to opacity: hard edges, soft ones, mattes, grown and feathered ones, unions and inversions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import PIL.Image
@@ -13,10 +14,25 @@ from segcli.core import rle
 from segcli.core.errors import ItemError
 from segcli.core.morphology import dilate, erode
 from segcli.core.prediction import Prediction
+from segcli.io.edges import feather, grow
+from segcli.io.formats.base import full_size
 from segcli.io.formats.contract import Answered, Options
+from segcli.io.matte import matte
 
-Opacity = tuple[int | None, str | None, NDArray[np.uint8]]
-"""A mask's number (None when the file stands for the whole answer), its label, its opacity uint8 [H, W]."""
+
+@dataclass(frozen=True, eq=False)
+class Opacity:
+    """What to show of a photo.
+
+    n, label: the mask's number and name, None when this stands for the whole answer.
+    alpha:    uint8 [H, W].
+    pixels:   uint8 [H, W, 3], the photo with the object's own colours along the border, or None where it is as it was.
+    """
+
+    n: int | None
+    label: str | None
+    alpha: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | None = None
 
 
 def opacities(answered: Answered, options: Options) -> Iterator[Opacity]:
@@ -29,11 +45,29 @@ def opacities(answered: Answered, options: Options) -> Iterator[Opacity]:
     if options.soft and len(prediction) and prediction.soft is None:
         raise ItemError(f"{answered.image.name}: {answered.model} gives no soft edges: leave out --soft")
     if options.union or not len(prediction):
-        yield None, None, _inverted(_together(prediction, soft=options.soft), options)
+        yield finished(answered, _together(prediction, soft=options.soft), options)
         return
     for index, label in enumerate(prediction.names):
         one = soft_alpha(prediction, index) if options.soft else hard_alpha(prediction.masks[index])
-        yield index + 1, label, _inverted(one, options)
+        yield finished(answered, one, options, index + 1, label)
+
+
+def finished(
+    answered: Answered, alpha: NDArray[np.uint8], options: Options, n: int | None = None, label: str | None = None
+) -> Opacity:
+    """An opacity grown or shrunk, inverted, matted and feathered, in this order, as far as that is asked for.
+
+    A matte is made of what is kept, so that with `invert` the colours are the background's own.
+    """
+    if options.grow:
+        alpha = grow(alpha >= 128, options.grow).view(np.uint8) * np.uint8(255)
+    if options.invert:
+        alpha = np.bitwise_not(alpha)
+    pixels = None
+    if options.matte:
+        made = matte(full_size(answered.image).pixels, alpha >= 128, options.matte_width)
+        alpha, pixels = made.alpha, made.pixels
+    return Opacity(n, label, feather(alpha, options.feather), pixels)
 
 
 def hard_alpha(mask: rle.Rle) -> NDArray[np.uint8]:
@@ -99,7 +133,3 @@ def _together(prediction: Prediction, *, soft: bool) -> NDArray[np.uint8]:
     for index in range(1, len(prediction)):
         np.maximum(alpha, soft_alpha(prediction, index), out=alpha)
     return alpha
-
-
-def _inverted(alpha: NDArray[np.uint8], options: Options) -> NDArray[np.uint8]:
-    return np.bitwise_not(alpha, out=alpha) if options.invert else alpha

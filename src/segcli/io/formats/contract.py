@@ -19,20 +19,36 @@ from segcli.core.rle import Rle
 
 
 @dataclass(frozen=True)
+class Backdrop:
+    """A picture behind cut-outs. `sha256` is that of its bytes, so that a changed one is another background."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Options:
     """How to render, the same object for all formats; each reads what concerns it."""
 
     union: bool = False  # mask, cutout: one file for all masks together
     crop: bool = False  # cutout: tight around the mask
     margin: int = 0  # cutout with crop: pixels added on every side
-    soft: bool = False  # mask, cutout: probabilities instead of a hard edge
+    soft: bool = False  # mask, cutout, ora: probabilities instead of a hard edge
+    matte: bool = False  # mask, cutout, ora: opacity from the photo's colours, and colours without the background's
+    matte_width: int | None = None  # with matte: pixels to either side of the border; None: by the mask's size
+    grow: int = 0  # mask, cutout, ora: pixels that the border moves outwards
+    feather: int = 0  # mask, cutout, ora: pixels over which the border fades to either side
     invert: bool = False  # mask, cutout: what is outside
-    background: tuple[int, int, int] | None = None  # cutout: flatten onto this colour
+    background: tuple[int, int, int] | Backdrop | None = None  # cutout: flatten onto this
     image_type: Literal["png", "webp"] = "png"  # cutout
     coco_images: dict[str, int] = field(default_factory=dict)  # file name -> image id, from --coco-images
     coco_categories: dict[str, int] = field(default_factory=dict)  # class name -> category id, from there or --classes
     categories: tuple[str, ...] = ()  # class list known in advance, fixes category ids
     stuff: tuple[str, ...] = ()  # those classes that can't be counted
+
+    def needs_photo(self, form: Format) -> bool:
+        """Whether a format needs the photo's own pixels at full size: some always do, masks for a matte."""
+        return form.needs_photo or (self.matte and form.name == "mask")
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,7 @@ class Format(Protocol):
     """A mask format. Modules offer one instance each, listed in `segcli.io.formats.FORMATS`."""
 
     name: str
-    needs_photo: bool  # True when the photo's own pixels at full size go into the file
+    needs_photo: bool  # True when the photo's own pixels at full size go into the file (see `Options.needs_photo`)
     run_file: str | None  # "instances.json" for formats that also write one file for the whole run
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:

@@ -1,7 +1,10 @@
-"""`cutout`: the object itself on transparency (or on a colour), as PNG or WebP, with the photo's profile and EXIF."""
+"""`cutout`: the object itself on transparency or on a background, as PNG or WebP, with the photo's profile and EXIF."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -12,7 +15,8 @@ from segcli.core.errors import ItemError
 from segcli.core.image import Image
 from segcli.io.formats.alpha import opacities
 from segcli.io.formats.base import PerPhoto, full_size
-from segcli.io.formats.contract import Answered, Options, Rendered
+from segcli.io.formats.contract import Answered, Backdrop, Options, Rendered
+from segcli.io.images import read_image
 from segcli.io.png import write_png
 
 _WEBP_SIDE = 16383
@@ -33,15 +37,42 @@ def multiplied(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((a.astype(np.uint16) * b + 127) // 255).astype(np.uint8)
 
 
-def flattened(rgba: NDArray[np.uint8], background: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """uint8 [h, w, 3]: a cut-out laid on one colour."""
+def flattened(rgba: NDArray[np.uint8], background: tuple[int, int, int] | Backdrop) -> NDArray[np.uint8]:
+    """uint8 [h, w, 3]: a cut-out laid on one colour, or on a picture that covers it. Raises ItemError (the picture)."""
     flat = np.empty((*rgba.shape[:2], 3), dtype=np.uint8)
     opacity = rgba[..., 3].astype(np.uint16)
-    for channel, value in enumerate(background):
+    behind: Sequence[int | NDArray[np.uint8]]
+    if isinstance(background, Backdrop):
+        behind = tuple(np.moveaxis(covering(background, (flat.shape[0], flat.shape[1])), 2, 0))
+    else:
+        behind = background
+    for channel, value in enumerate(behind):
         mixed = rgba[..., channel] * opacity
-        mixed += (255 - opacity) * np.uint16(value) + 127
+        mixed += (255 - opacity) * np.asarray(value, dtype=np.uint16) + 127
         flat[..., channel] = mixed // 255
     return flat
+
+
+def covering(background: Backdrop, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3]: the middle of a picture, scaled so that it just covers `size` (H, W). Raises ItemError."""
+    pixels = _read(background)
+    height, width = pixels.shape[:2]
+    scale = min(width / size[1], height / size[0])
+    part = (size[1] * scale, size[0] * scale)
+    left, top = max((width - part[0]) / 2, 0), max((height - part[1]) / 2, 0)
+    picture = PIL.Image.fromarray(pixels).resize(
+        (size[1], size[0]),
+        PIL.Image.Resampling.BICUBIC,
+        box=(left, top, min(left + part[0], width), min(top + part[1], height)),
+    )
+    return np.asarray(picture)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(background: Backdrop) -> NDArray[np.uint8]:
+    name = f"--background {background.path}"
+    image = read_image(background.path, name)
+    return image.pixels
 
 
 def tight(alpha: NDArray[np.uint8], margin: int) -> tuple[slice, slice] | None:
@@ -68,8 +99,10 @@ class Cutout(PerPhoto):
         ItemError (no soft edges to be had, too large for WebP).
         """
         files = []
-        for n, label, alpha in opacities(answered, options):
-            image = full_size(answered.image)
+        for one in opacities(answered, options):
+            image, alpha = full_size(answered.image), one.alpha
+            if one.pixels is not None:
+                image = replace(image, pixels=one.pixels)
             if options.crop:
                 region = tight(alpha, options.margin)
                 if region is None:
@@ -80,7 +113,9 @@ class Cutout(PerPhoto):
                 alpha = alpha[region]
             rgba = cut(image, alpha)
             picture = rgba if options.background is None else flattened(rgba, options.background)
-            files.append(Rendered(_encoded(picture, image, options), f".{options.image_type}", self.name, n, label))
+            files.append(
+                Rendered(_encoded(picture, image, options), f".{options.image_type}", self.name, one.n, one.label)
+            )
         return files
 
 

@@ -20,7 +20,7 @@ class Mask(PerPhoto):
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
         """One PNG a mask; a blank one when there is no target. Raises ItemError (no soft edges to be had)."""
         return [
-            Rendered(write_png(alpha), ".png", self.name, n, label) for n, label, alpha in opacities(answered, options)
+            Rendered(write_png(one.alpha), ".png", self.name, one.n, one.label) for one in opacities(answered, options)
         ]
 
     def read(

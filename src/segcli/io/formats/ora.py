@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from xml.sax.saxutils import quoteattr
 
@@ -10,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from segcli.core.image import Image
-from segcli.io.formats.alpha import hard_alpha, soft_alpha
+from segcli.io.formats.alpha import finished, hard_alpha, soft_alpha
 from segcli.io.formats.base import PerPhoto, full_size
 from segcli.io.formats.contract import Answered, Options, Rendered
 from segcli.io.formats.cutout import cut, tight
@@ -33,6 +34,7 @@ class Ora(PerPhoto):
         height, width = image.size
         pixels = image.pixels if image.alpha is None else np.dstack([image.pixels, image.alpha])
         photo = write_png(pixels, icc=image.icc)
+        finishing = replace(options, invert=False)  # other formats of the same run may want what is outside
         layers = []
         file = BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
@@ -40,10 +42,12 @@ class Ora(PerPhoto):
             for n, label in enumerate(prediction.names):
                 soft = options.soft and prediction.soft is not None
                 alpha = soft_alpha(prediction, n) if soft else hard_alpha(prediction.masks[n])
+                shown = finished(answered, alpha, finishing)
+                alpha = shown.alpha
                 region = tight(alpha, 0)
                 if region is None:
                     continue
-                part = image.pixels[region]
+                part = (image.pixels if shown.pixels is None else shown.pixels)[region]
                 own = None if image.alpha is None else image.alpha[region]
                 layer = cut(Image(part, (part.shape[0], part.shape[1]), image.name, own), alpha[region])
                 source = f"data/mask-{n + 1:03d}.png"
