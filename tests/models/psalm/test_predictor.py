@@ -196,6 +196,7 @@ def test_long_lists_are_split_into_passes_that_fit_and_cover_all_of_them(predict
     found = passes(names, predictor.tokenizer, CONFIG)
     assert len(found) > 1
     assert [k for each, _ in found for k in each] == list(range(120))
+    assert max(len(each) for each, _ in found) - min(len(each) for each, _ in found) <= len(found)  # alike
     for each, pieces in found:
         where = places(pieces, CONFIG.image_tokens, CONFIG.decoder.queries)
         assert len(where.masks) <= CONFIG.phi.positions

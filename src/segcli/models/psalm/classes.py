@@ -49,18 +49,19 @@ def passes(names: Sequence[str], tokenizer: Tokenizer, config: PsalmConfig) -> l
         total = length(prompt(places), config.image_tokens, config.decoder.queries)
         return total <= config.phi.positions
 
-    found: list[tuple[range, tuple[Piece, ...]]] = []
-    first = 0
-    while first < len(words):
-        fitting = first + 1
+    ends: list[int] = []
+    while (first := ends[-1] if ends else 0) < len(words):
+        end = first + 1
+        if not fits(range(first, end)):
+            raise UsageError(f"class {names[first][:60]!r} is too long for the model; say it in fewer words")
         step = len(words) - first
         while step:  # the largest number of classes that fits, in halves
-            if fitting + step <= len(words) and fits(range(first, fitting + step)):
-                fitting += step
+            if end + step <= len(words) and fits(range(first, end + step)):
+                end += step
             else:
                 step //= 2
-        if not fits(range(first, fitting)):
-            raise UsageError(f"class {names[first][:60]!r} is too long for the model; say it in fewer words")
-        found.append((range(first, fitting), prompt(range(first, fitting))))
-        first = fitting
-    return found
+        ends.append(end)
+    each = -(-len(words) // max(1, len(ends)))  # as many passes, but alike where that fits: no class has few rivals
+    alike = [range(first, min(first + each, len(words))) for first in range(0, len(words), each)]
+    full = [range(first, end) for first, end in zip([0, *ends], ends, strict=False)]
+    return [(places, prompt(places)) for places in (alike if all(map(fits, alike)) else full)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from segcli.core.errors import UsageError
 from segcli.core.image import Image
 from segcli.models.api import ObjectMasks
+from segcli.models.layers.memory import memory_errors
 from segcli.models.psalm.answers import Found, best, dense
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class PsalmTracker:
         photo = self.model.look(frame)
         followed = [number for number in self._vectors if number not in given]
         found: dict[int, Mask] = {}
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_errors(self.model.name):
             if followed:
                 found = self._found(photo, followed)
             remembered = self.frames > 0 and self._steps % self.every == 0 and _apart(found)
