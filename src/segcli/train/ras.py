@@ -209,7 +209,7 @@ def train_nano(
         validate=validate if checks else None,
     )
     say(f"{step} of {loop.steps} steps; log in {out}")
-    model.load_state_dict(averaged(model, out / "state.pt"))
+    model.load_state_dict(averaged(model, out / "state.pt"), strict=False)  # the frozen encoders are not in it
     fold(model, mean, deviation)
     return export(model, words, out / "ras-nano.safetensors", shared=backbone.name)
 

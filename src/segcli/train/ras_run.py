@@ -66,7 +66,9 @@ def run_stage(name: str, task: str, size: str, files: Files, out: Path, device: 
             raise UsageError(f"--start {files.start}: is no RAS")
         predictor = opened
         run_groups(predictor, stage, files.groups, files.images, out, say)
-    predictor.model.load_state_dict(averaged(predictor.model, out / "state.pt"))
+    predictor.model.load_state_dict(
+        averaged(predictor.model, out / "state.pt"), strict=False
+    )  # frozen ones are not in it
     return export(predictor, out / "ras.safetensors")
 
 

@@ -164,7 +164,7 @@ def combined(o: Objects, rng: Rng, words: Sequence[str]) -> Meant | None:
 
 Draw = Callable[[Objects, Rng, Sequence[str]], Meant | None]
 KINDS: dict[Draw, float] = {
-    position: 2, position_than: 3, size_than: 3, same_category: 3, identity: 1, category: 3, attribute: 2,
+    position: 1.5, position_than: 3, size_than: 3, same_category: 5, identity: 1, category: 4, attribute: 2,
     superlative: 0.5, relation: 1.5, combined: 2,
 }  # fmt: skip
 """Each kind of sentence with how often it is drawn, those that are learnt soonest first."""

@@ -138,7 +138,7 @@ VICUNA_7B = LanguageConfig(hidden=4096, layers=32, heads=32, ffn=11008)
 
 NANO = RasConfig(
     encoders=(EncoderConfig("lite0", 384, levels="res2,res3,res4,res5"), EncoderConfig("colours", 96)),
-    language=LanguageConfig(hidden=128, layers=4, heads=4, ffn=320, vocabulary=1024, context=1024),
+    language=LanguageConfig(hidden=128, layers=4, heads=4, ffn=320, vocabulary=906, context=1024),
     pre_tokens="added",
     positions=64,
     position_side=24,
