@@ -205,6 +205,12 @@ def psalm(
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", metavar="FILE", help="With --config: a tokenizer.json.")
     ] = None,
+    parts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--part", metavar="FILE", help="With --config: safetensors of Mask2Former, Phi or a projector. Repeatable."
+        ),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option("--data", metavar="DIR", help="Photos with masks; objects.jsonl names their classes. Repeatable."),
@@ -251,12 +257,14 @@ def psalm(
         raise UsageError(f"--stage {stage}: there are two; type --stage 1 or --stage 2")
     if (start is None) == (config is None) or (config is None) != (tokenizer is None):
         raise UsageError("begin from a checkpoint with --start NAME, or anew with --config NAME and --tokenizer FILE")
+    if parts and config is None:
+        raise UsageError("--part goes with --config; take it away, or --start")
     if lr is not None and not lr > 0:
         raise UsageError(f"--lr {lr}: is not above 0")
     for path in (*(data or ()), *(refer or ()), photos):
         if not Path(path).is_dir():
             raise StorageError(f"{path}: no such folder")
-    for file in (*(talks or ()), *((tokenizer,) if tokenizer else ())):
+    for file in (*(talks or ()), *(parts or ()), *((tokenizer,) if tokenizer else ())):
         if not Path(file).is_file():
             raise StorageError(f"{file}: no such file")
     import torch
@@ -269,7 +277,7 @@ def psalm(
     if start is not None:
         model, words = start_from(start, offline)
     else:
-        model, words = fresh(str(config), Path(str(tokenizer)), seed)
+        model, words = fresh(str(config), Path(str(tokenizer)), seed, paths(parts or ()), _say("psalm"))
     checkpoint = run_stage(
         model,
         words,

@@ -32,6 +32,7 @@ from segcli.train.psalm_data import (
     sentence_source,
     word_source,
 )
+from segcli.train.psalm_parts import fill_from
 
 Say = Callable[[str], None]
 
@@ -73,8 +74,14 @@ def sources_of(school: School, data: PsalmData, stage: int) -> list[Source]:
     return found
 
 
-def fresh(config: str, tokenizer: Path, seed: int) -> tuple[Psalm, Tokenizer]:
-    """A PSALM of random weights for a tokenizer.json. Raises CheckpointError or UsageError when they do not fit."""
+def fresh(
+    config: str, tokenizer: Path, seed: int, parts: Sequence[Path] = (), say: Say = print
+) -> tuple[Psalm, Tokenizer]:
+    """A PSALM of random weights for a tokenizer.json, with the weights of `parts` where those have some.
+
+    The files: Mask2Former with a Swin (image encoder and decoders), Phi (the language model), a projector.
+    Raises CheckpointError or UsageError for what does not fit together.
+    """
     sizes = config_of(config, config)
     words = read_tokenizer({FILES[0]: tokenizer.read_bytes()}, str(tokenizer))
     if words.size > sizes.phi.vocab:
@@ -82,6 +89,9 @@ def fresh(config: str, tokenizer: Path, seed: int) -> tuple[Psalm, Tokenizer]:
     torch.manual_seed(seed)
     model = Psalm(sizes)
     torch.nn.init.normal_(model.mask_tokens, std=0.02)  # zeros would make all queries the same at the start
+    if parts:
+        filled = fill_from(model, list(parts), sizes.phi.heads)
+        say(f"{len(filled)} of {len(model.state_dict())} tensors from {len(parts)} files, the others are random")
     return model, words
 
 
