@@ -23,7 +23,9 @@ _RULES = {"davis2017": "davis", "davis2016": "davis", "youtube-vos": "youtube-vo
 
 def photo_layout(root: Path, layout: str) -> str:
     """`layout`, or for "auto" the one whose folders are there; plain folders otherwise."""
-    return layout if layout != "auto" else _found(root, _PHOTOS)
+    if layout != "auto":
+        return layout
+    return "coco-interactive" if any(root.glob("coco_interactive_*_psalm.json")) else _found(root, _PHOTOS)
 
 
 def open_videos(

@@ -15,7 +15,7 @@ from segcli.bench.clicking import ClickRun, ClickSample, click_loop, opener_of
 from segcli.bench.draw import side_by_side
 from segcli.bench.noc import summary
 from segcli.bench.photos import AskedPhoto, Loaded
-from segcli.bench.prompts import prompt
+from segcli.bench.prompts import prompt, recorded
 from segcli.bench.records import Record, Summary, digest_arrays
 from segcli.bench.rules import RULES, THRESHOLDS
 from segcli.core.errors import UsageError
@@ -120,7 +120,10 @@ class NocMeasure:
 
 @dataclass(frozen=True)
 class Iou1Measure:
-    """IoU after one prompt of each kind. seem_box: for a box only the click that SEEM's evaluation gives."""
+    """IoU after one prompt of each kind, the recorded one where the data set has them, else one drawn from `seed`.
+
+    seem_box: for a box only the click that SEEM's evaluation gives.
+    """
 
     photos: tuple[AskedPhoto, ...]
     model: Promptable
@@ -134,6 +137,7 @@ class Iou1Measure:
         """Kinds of prompt and the seed that draws them."""
         return {
             "prompts": list(self.kinds),
+            "asked": "recorded" if self._recorded else "drawn",
             "seed": self.seed,
             "seem_box": self.seem_box,
             "min_area": self.photos[0].min_area if self.photos else None,
@@ -142,6 +146,10 @@ class Iou1Measure:
     @cached_property
     def _by_name(self) -> dict[str, AskedPhoto]:
         return {p.name: p for p in self.photos}
+
+    @property
+    def _recorded(self) -> bool:
+        return any(p.recorded for p in self.photos)
 
     @cached_property
     def _read(self) -> dict[str, Loaded]:
@@ -162,15 +170,19 @@ class Iou1Measure:
         objects: list[dict[str, Any]] = []
         worst: dict[str, Any] = {}
         encoded = self.model.encode([image])[0] if targets else None
+        drawn = self._by_name[item].prompts()
         for target, truth in targets:
             assert encoded is not None
-            asks = [prompt(self._kind(k), truth == 1, self.seed, f"{item} {target}") for k in self.kinds]
-            scores = {}
-            for kind, answer in zip(self.kinds, self.model.decode(encoded, asks), strict=True):
+            if self._recorded:
+                asks = {k: recorded(k, drawn[target][k]) for k in self.kinds if k in drawn[target]}
+            else:
+                asks = {k: prompt(self._kind(k), truth == 1, self.seed, f"{item} {target}") for k in self.kinds}
+            scores: dict[str, float | None] = dict.fromkeys(self.kinds)
+            for kind, answer in zip(asks, self.model.decode(encoded, list(asks.values())) if asks else [], strict=True):
                 mask = answer.dense(0) if len(answer) else np.zeros(truth.shape, np.bool_)
-                scores[kind] = click_iou(truth, mask)
-                if not worst or scores[kind] < worst["iou"]:
-                    worst = {"iou": scores[kind], "target": target, "rle": encode(mask).coco(), "clicks": []}
+                scores[kind] = iou = click_iou(truth, mask)
+                if not worst or iou < worst["iou"]:
+                    worst = {"iou": iou, "target": target, "rle": encode(mask).coco(), "clicks": []}
             objects.append({"target": target, **scores})
         return Record(
             item,
@@ -191,8 +203,14 @@ class Iou1Measure:
             raise UsageError("no object to ask for: the set is empty, or all objects are stuff or too small")
         for row in rows:
             row.pop("target")
-        metrics = {f"1-IoU {k}": float(np.mean([row[k] for row in rows])) for k in self.kinds}
-        return Summary({"objects": len(rows), **metrics}, tuple(rows))
+        metrics: dict[str, float] = {}
+        notes = []
+        for kind in self.kinds:
+            scores = [row[kind] for row in rows if row[kind] is not None]
+            metrics[f"1-IoU {kind}"] = float(np.mean(scores)) if scores else float("nan")
+            if len(scores) < len(rows):
+                notes.append(f"{len(rows) - len(scores)} objects have no recorded {kind}; they do not count for it")
+        return Summary({"objects": len(rows), **metrics}, tuple(rows), notes=tuple(notes))
 
     def picture(self, record: Record) -> NDArray[np.uint8] | None:
         """The photo's worst answer."""

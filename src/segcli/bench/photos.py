@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError, UsageError
 from segcli.core.image import Image
+from segcli.core.rle import Rle
+from segcli.datasets.coco_interactive import coco_interactive
 from segcli.datasets.folders import IGNORED, Photo, click_targets, photos, sources
 from segcli.datasets.interactive import LAYOUTS as PUBLISHED
 from segcli.datasets.interactive import TargetPhoto, open_interactive
 
-LAYOUTS = ("folder", *PUBLISHED)
+LAYOUTS = ("folder", *PUBLISHED, "coco-interactive")
 SPLITS = {"coco": "val2017", "openimages": "validation"}
 
 
@@ -29,6 +31,17 @@ class AskedPhoto:
     name: str
     source: Photo | TargetPhoto
     min_area: float
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the set says itself how to ask for each object."""
+        return isinstance(self.source, TargetPhoto) and self.source.prompts is not None
+
+    def prompts(self) -> dict[str, dict[str, Rle]]:
+        """Recorded prompts, target -> kind -> what was drawn; empty where there are none. Raises ItemError."""
+        if isinstance(self.source, TargetPhoto) and self.source.prompts is not None:
+            return self.source.prompts()
+        return {}
 
     def load(self) -> Loaded:
         """The photo and its targets by name. Raises ItemError when mask and photo differ in size."""
@@ -65,6 +78,8 @@ def open_photos(root: Path, layout: str, split: str, min_area: float = 0.01) -> 
             for source in found
             for photo in photos(source)
         ]
+    if layout == "coco-interactive":
+        return list(_numbered(coco_interactive(root, split or "val")))
     return list(_numbered(open_interactive(root, layout, split or SPLITS.get(layout, "val"))))
 
 

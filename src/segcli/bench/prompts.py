@@ -1,4 +1,4 @@
-"""One prompt of each kind for an object whose mask is known, drawn from a seed.
+"""One prompt of each kind for an object: drawn from its mask and a seed, or as a data set records it.
 
 The published random strokes and polygons come from generators without a seed; these are ours, described below, so that
 two runs agree. Point and box have nothing random.
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segcli.core.ask import Ask, Box, Point, Polygon, Scribble
 from segcli.core.errors import UsageError
-from segcli.core.rle import encode
+from segcli.core.rle import Rle, decode, encode
 from segcli.metrics.deepest import bounding_box, deepest
 from segcli.metrics.seem_clicks import first_click
 
@@ -61,6 +61,34 @@ def prompt(kind: str, target: NDArray[np.bool_], seed: int, name: str) -> Ask:
     if kind == "mask":
         return Ask(mask=encode(_coarse(target)))
     raise UsageError(f"--prompts {kind}: there are {', '.join(KINDS)}")
+
+
+def recorded(kind: str, drawn: Rle) -> Ask:
+    """An ask for what a data set recorded as a mask, which must not be empty.
+
+    point: the deepest pixel of each connected piece. box: the tight box of each piece. scribble and mask: as drawn.
+    Raises UsageError for another kind.
+    """
+    if kind == "scribble":
+        return Ask(scribbles=(Scribble(drawn=drawn),))
+    if kind == "mask":
+        return Ask(mask=drawn)
+    if kind in ("point", "box"):
+        return _joined([prompt(kind, piece, 0, "") for piece in _pieces(decode(drawn))])
+    raise UsageError(f"--prompts {kind}: is not recorded in this data set; there are point, scribble, box, mask")
+
+
+def _joined(asks: list[Ask]) -> Ask:
+    points = tuple(point for ask in asks for point in ask.points)
+    return Ask(points=points, boxes=tuple(box for ask in asks for box in ask.boxes))
+
+
+def _pieces(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Connected pieces, corners joining."""
+    from scipy.ndimage import label
+
+    labels, count = label(mask, np.ones((3, 3)))
+    return [np.asarray(labels == number) for number in range(1, count + 1)]
 
 
 def _inside(target: NDArray[np.bool_], count: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -37,8 +37,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-PROMPTS = "point,stroke,scribble,polygon,box,mask"
-
 
 @app.callback()
 def bench() -> None:
@@ -96,8 +94,9 @@ def iou1(
     computing: Computing,
     output: Output,
     prompts: Annotated[
-        str, typer.Option("--prompts", metavar="KIND,…", help="Kinds of prompt, each asked once.")
-    ] = PROMPTS,
+        str | None,
+        typer.Option("--prompts", metavar="KIND,…", help="Kinds of prompt, each asked once.", show_default="all"),
+    ] = None,
     seem_box: Annotated[
         bool, typer.Option("--seem-box", help="box: only a click in its middle, as SEEM's evaluation really gives.")
     ] = False,
@@ -107,18 +106,24 @@ def iou1(
 ) -> None:
     """Measure IoU after one point, stroke, scribble, polygon, box or rough mask.
 
+    Prompts are drawn from the objects by --seed; COCO-Interactive's recorded ones are asked as they are.
+
     Example: seg bench iou1 --data photos -m seem-nano --prompts point,box
     """
     from segcli.bench.layouts import photo_layout
     from segcli.bench.noc_measure import Iou1Measure
     from segcli.bench.photos import open_photos
     from segcli.bench.prompts import KINDS
+    from segcli.datasets.coco_interactive import KINDS as RECORDED
 
-    kinds = tuple(k.strip() for k in prompts.split(","))
-    for kind in kinds:
-        if kind not in KINDS:
-            raise UsageError(f"--prompts {kind}: there are {', '.join(KINDS)}")
     layout = photo_layout(folder(data), items.layout)
+    known = RECORDED if layout == "coco-interactive" else KINDS
+    kinds = known if prompts is None else tuple(k.strip() for k in prompts.split(","))
+    for kind in kinds:
+        if kind not in known:
+            raise UsageError(f"--prompts {kind}: there are {', '.join(known)}")
+    if seem_box and known == RECORDED:
+        raise UsageError("--seem-box: this data set records its boxes; take --seem-box away")
     photos = open_photos(Path(data), layout, items.split or "", share("--min-area", min_area))
     model = computing.open(items.seed)
     refused = [k for k in kinds if {"stroke": "scribble"}.get(k, k) not in model.accepts]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError, StorageError
+from segcli.core.rle import Rle
 from segcli.datasets.coco import read_instances
 from segcli.datasets.fewshot import resize_nearest
 from segcli.datasets.files import read_raw, read_rgb, require_directory, require_file
@@ -29,11 +30,16 @@ Targets = list[tuple[str, NDArray[np.int8]]]
 
 @dataclass(frozen=True)
 class TargetPhoto:
-    """A photo and the objects to click at; nothing is read before `pixels` or `targets` is called."""
+    """A photo and the objects to click at; nothing is read before `pixels` or `targets` is called.
+
+    prompts: what the set records for each object, name -> kind of prompt -> what was drawn; None where prompts are
+    drawn from the objects.
+    """
 
     name: str
     image: Path
     read: Callable[[], Targets]
+    prompts: Callable[[], dict[str, dict[str, Rle]]] | None = None
 
     def pixels(self) -> NDArray[np.uint8]:
         """The photo, uint8 [H, W, 3]."""
