@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from segcli.bench.correspond import CorrespondMeasure
 from segcli.bench.instances import AskedInstanceMeasure, names_of, truth_with_images
 from segcli.bench.maps import PanopticMeasure, SemanticMeasure
 from segcli.bench.predicting import GroupAnswers, whole_photos
@@ -12,6 +13,7 @@ from segcli.bench.sentences import GroupMeasure, read_answers
 from segcli.core.errors import UsageError
 from segcli.datasets import referring
 from segcli.datasets.coco import panoptic_pairs, panoptic_truths
+from segcli.datasets.correspondence import CorrespondenceResults, correspondences
 from segcli.datasets.groups import read_groups
 from segcli.datasets.referring import Sentence
 from segcli.datasets.semantic import CLASSES, class_maps
@@ -76,3 +78,9 @@ def open_groups(data: Path, split: str | None, results: Path | None) -> GroupMea
     """Groups of masks against answers, or against the best of their candidates."""
     answers = None if results is None else read_answers(results)
     return GroupMeasure(tuple(read_groups(data, split)), answers)
+
+
+def open_correspondence(data: Path, results: Path, direction: str) -> CorrespondMeasure:
+    """Ego-Exo4D's relations against results in the official form."""
+    pairs = correspondences(data, direction)
+    return CorrespondMeasure(tuple(pairs), CorrespondenceResults(results, direction), direction)

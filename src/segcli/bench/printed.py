@@ -23,6 +23,8 @@ _DATASETS = {
     "grefcoco": "gRefCOCO",
     "coco-panoptic": "COCO( panoptic)?",
     "maskgroups": "MaskGroups-HQ",
+    "ego-exo": "Ego-Exo4D correspondence, ego query",
+    "exo-ego": "Ego-Exo4D correspondence, exo query",
 }
 
 

@@ -65,11 +65,12 @@ def _measured(measure: Measure, names: Sequence[str], workers: int) -> Iterator[
         yield from _one_by_one(measure, names)
         return
     # A window of tasks: results are taken in order, and no more than a few wait at a time.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    # The measure goes to each process once, not with each item: it may hold a file of results.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(measure,)) as pool:
         waiting: list[Future[Record]] = []
         try:
             for name in names:
-                waiting.append(pool.submit(measure.measure, name))
+                waiting.append(pool.submit(_measure_here, name))
                 if len(waiting) > 4 * workers:
                     yield waiting.pop(0).result()
             while waiting:
@@ -92,10 +93,19 @@ def _one_by_one(measure: Measure, names: Sequence[str]) -> Iterator[Record]:
             yield measure.measure(name)
 
 
-def _one_thread() -> None:
-    """Several processes with several threads each would only get in each other's way."""
+_here: list[Measure] = []
+"""What a process of the pool measures with."""
+
+
+def _begin(measure: Measure) -> None:
+    """Keep the measure; several processes with several threads each would only get in each other's way."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    _here[:] = [measure]
+
+
+def _measure_here(name: str) -> Record:
+    return _here[0].measure(name)
 
 
 def _run_key(measure: Measure, identity: str) -> str:

@@ -292,6 +292,27 @@ def group(
 
 @app.command()
 @verb
+def correspond(
+    data: Truth,
+    results: Annotated[str, typer.Option("--results", metavar="FILE", help="Masks and confidences to score.")],
+    items: Items,
+    output: Output,
+    direction: Annotated[
+        str, typer.Option("--direction", metavar="ego-exo|exo-ego", help="From which camera to which.")
+    ] = "ego-exo",
+) -> None:
+    """Score objects found in another camera (Ego-Exo4D): existence, IoU, contour and location.
+
+    Example: seg bench correspond --data relations_val.json --results found.json --direction exo-ego
+    """
+    from segcli.bench.openers import open_correspondence
+
+    measure = open_correspondence(Path(data), Path(results), direction)
+    finish(measure, data, direction, "", items, output, results=results)
+
+
+@app.command()
+@verb
 def fewshot(
     data: Data,
     items: Items,

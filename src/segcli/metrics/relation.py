@@ -39,9 +39,18 @@ def relation_score(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> R
 
 
 def long_side_size(height: int, width: int, side: int = LONG_SIDE) -> tuple[int, int]:
-    """(height, width) with the long side brought to `side`, the other one cut to an integer."""
-    scale = side / max(height, width)
-    return (side, int(width * scale)) if height >= width else (int(height * scale), side)
+    """(height, width) with the long side brought to `side`; both are cut to integers, in the published order."""
+    factor = 1.0 / max(height, width) * side
+    return int(height * factor), int(width * factor)
+
+
+def nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask [H, W] brought to `size` (height, width) by nearest pixel, its index rounded as OpenCV does."""
+    places = []
+    for source, target in zip(mask.shape, size, strict=True):
+        step = 1.0 / (target / source)  # twice the reciprocal: float64 differs from source / target now and then
+        places.append(np.minimum(np.floor(np.arange(target) * step).astype(np.int64), source - 1))
+    return np.asarray(mask[np.ix_(*places)])
 
 
 def balanced_accuracy(truth: Sequence[bool], prediction: Sequence[bool]) -> float:
