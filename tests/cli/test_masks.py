@@ -266,3 +266,13 @@ def test_what_cannot_be_done_is_said_in_one_line(seg, two, tmp_path, monkeypatch
     assert (got, out) == (code, "")
     (said,) = err.splitlines()
     assert words in said
+
+
+def test_ids_that_a_palette_cannot_hold_are_numbered_anew_and_that_is_said(tmp_path, seg):
+    """Annotations of COCO files are numbered through all photos."""
+    prediction = Prediction(SIZE, (encode(disc(7, 7, 5)), encode(disc(20, 14, 7))), ids=(300, 70000))
+    (tmp_path / "m.jsonl").write_bytes(line("a.jpg", prediction))
+    code, _, err = seg("convert", tmp_path / "m.jsonl", "-f", "palette", "-o", tmp_path / "out")
+    assert (code, "can't hold ids" in err) == (0, True), err
+    with Pillow.open(tmp_path / "out" / "a.png") as file:
+        assert set(np.unique(np.asarray(file))) == {0, 1, 2}

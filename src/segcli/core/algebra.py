@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segcli.core.morphology import dilate, erode
 from segcli.core.prediction import Prediction
-from segcli.core.rle import Rle, decode, decode_tight, encode, iou, merge
+from segcli.core.rle import Rle, decode, decode_tight, empty, encode_tight, iou, merge
 
 How = Literal["union", "intersection", "difference"]
 By = Literal["all", "label", "id"]
@@ -172,7 +172,7 @@ def _keyed(masks: Prediction, by: By) -> dict[str | int | None, list[int]]:
 
 def _union(masks: Prediction, indices: Sequence[int], size: tuple[int, int]) -> Rle:
     rles = [masks.masks[n] for n in indices]
-    return merge(rles) if rles else encode(np.zeros(size, np.bool_))
+    return merge(rles) if rles else empty(size)
 
 
 def _combined(rles: Sequence[Rle], how: How) -> Rle:
@@ -213,9 +213,7 @@ def _without_small(mask: NDArray[np.bool_], least: int, *, corner: bool = False)
 
 
 def _placed(mask: NDArray[np.bool_], x: int, y: int, size: tuple[int, int]) -> Rle:
-    full = np.zeros(size, np.bool_)
-    full[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
-    return encode(full)
+    return encode_tight(mask, x, y, size) if mask.size else empty(size)
 
 
 def _centre_within(rle: Rle, box: tuple[float, float, float, float]) -> bool:

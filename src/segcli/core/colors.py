@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,9 @@ NAMES: dict[str, Color] = {
 }
 
 
+@functools.cache
 def davis_palette() -> NDArray[np.uint8]:
-    """The colour map of PASCAL VOC and DAVIS: uint8 [256, 3].
+    """The colour map of PASCAL VOC and DAVIS: uint8 [256, 3], read-only.
 
     Three bits of the index at a time, lowest first, fill red, green and blue from their highest bit downwards.
     """
@@ -49,6 +51,7 @@ def davis_palette() -> NDArray[np.uint8]:
         for channel in range(3):
             bit = (index >> (3 * place + channel)) & 1
             palette[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    palette.setflags(write=False)  # everybody's
     return palette
 
 

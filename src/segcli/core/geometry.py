@@ -215,22 +215,30 @@ def fill_rings(rings: Sequence[Ring], size: tuple[int, int]) -> NDArray[np.bool_
 
     The exact inverse of `segcli.core.outline.outlines`. A centre on an edge belongs to the side on its right or below.
     """
-    height, width = size
+    x, y, inside = fill_tight(rings, size)
     mask = np.zeros(size, dtype=np.bool_)
+    mask[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    return mask
+
+
+def fill_tight(rings: Sequence[Ring], size: tuple[int, int]) -> tuple[int, int, NDArray[np.bool_]]:
+    """The same within a window that holds all of it: x, y and bool [h, w], [0, 0] when nothing is inside."""
+    height, width = size
+    nothing = 0, 0, np.zeros((0, 0), dtype=np.bool_)
     edges = [np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings if len(ring) > 2]
     if not edges:
-        return mask
+        return nothing
     x0, y0, x1, y1 = np.concatenate(edges).T
     up = y1 < y0  # an edge walked both ways (a bridge between rings) must cross each row at the very same place
     x0, x1, y0, y1 = np.where(up, x1, x0), np.where(up, x0, x1), np.where(up, y1, y0), np.where(up, y0, y1)
     if not all(np.isfinite(v).all() for v in (x0, y0, x1, y1)):
-        return mask
+        return nothing
     first = np.clip(np.ceil(y0 - 0.5), 0, height).astype(np.int64)
     last = np.clip(np.ceil(y1 - 0.5), 0, height).astype(np.int64)
     count = last - first
     keep = count > 0
     if not keep.any():
-        return mask
+        return nothing
     x0, y0, x1, y1, first, count = (v[keep] for v in (x0, y0, x1, y1, first, count))
     edge = np.repeat(np.arange(len(count)), count)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
@@ -242,8 +250,7 @@ def fill_rings(rings: Sequence[Ring], size: tuple[int, int]) -> NDArray[np.bool_
     parity = np.zeros((bottom - top, right - left + 1), dtype=np.uint8)
     np.bitwise_xor.at(parity, (row - top, column - left), np.uint8(1))
     inside = np.bitwise_xor.accumulate(parity, axis=1)[:, : right - left]
-    mask[top:bottom, left:right] = inside.view(np.bool_)[:, : width - left]
-    return mask
+    return left, top, inside.view(np.bool_)[:, : width - left]
 
 
 def prompt_mask(ask: Ask, size: tuple[int, int], *, positive: bool, stroke_width: float = 1.0) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """Run-length encoded masks: COCO's column-major runs in its compressed string form.
 
-pycocotools does the work (imported on first use, so that `core` stays light to import).
+pycocotools does what is done on codes (imported on first use, so that `core` stays light to import). Masks are encoded
+here, within their own box: pycocotools wants the whole photo in column order, which costs more than the encoding.
 """
 
 from __future__ import annotations
@@ -40,8 +41,45 @@ def encode(mask: NDArray[Any]) -> Rle:
     """Encode a mask [H, W] (non-zero is inside)."""
     if mask.ndim != 2:
         raise ValueError(f"a mask is [H, W], not {mask.shape}")
-    raw = _mask().encode(np.asfortranarray(mask != 0).view(np.uint8))
-    return Rle((int(mask.shape[0]), int(mask.shape[1])), bytes(raw["counts"]))
+    size = (int(mask.shape[0]), int(mask.shape[1]))
+    inside = mask if mask.dtype == np.bool_ else mask != 0
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not rows.size:
+        return empty(size)
+    y, x = int(rows[0]), int(columns[0])
+    return encode_tight(inside[y : rows[-1] + 1, x : columns[-1] + 1], x, y, size)
+
+
+def encode_tight(mask: NDArray[np.bool_], x: int, y: int, size: tuple[int, int]) -> Rle:
+    """Encode bool [h, w], the part of a mask of `size` (H, W) whose upper left pixel is x, y; the rest is empty.
+
+    Takes time and memory for the part only, however large the photo.
+    """
+    height, width = mask.shape
+    padded = np.zeros((width, height + 1), dtype=np.bool_)  # a column of the mask a row, and a pixel that ends it
+    padded[:, :height] = mask.T
+    flat = padded.ravel().view(np.int8)
+    changes = np.flatnonzero(np.diff(flat, prepend=np.int8(0)))
+    column, row = np.divmod(changes, height + 1)
+    borders = (column + x) * size[0] + row + y
+    if height == size[0]:  # a run that goes on in the next column ended at its start
+        same = np.flatnonzero(borders[1:] == borders[:-1])
+        borders = np.delete(borders, np.concatenate([same, same + 1]))
+    return _of_borders(borders, size)
+
+
+def encode_ids(ids: NDArray[Any]) -> dict[int, Rle]:
+    """The mask of each id but 0 in ids [H, W], in ascending order; all are encoded in one pass."""
+    size = (int(ids.shape[0]), int(ids.shape[1]))
+    flat = np.ascontiguousarray(ids.T).ravel()
+    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts = np.concatenate([[0], starts])[: len(flat)]
+    values, ends = flat[starts], np.append(starts[1:], len(flat))
+    return {
+        int(number): _of_borders(np.stack([starts[own], ends[own]], axis=1).ravel(), size)
+        for number in np.unique(values)
+        if number and (own := values == number) is not None
+    }
 
 
 def decode(rle: Rle) -> NDArray[np.bool_]:
@@ -68,9 +106,16 @@ def decode_tight(rle: Rle) -> tuple[int, int, NDArray[np.bool_]]:
     return x, y, np.ascontiguousarray(columns[:, y : y + height].T).view(np.bool_)
 
 
+def inside_runs(rle: Rle) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each run of pixels inside starts, and where it ends (first pixel behind it), counted down the columns."""
+    borders = np.cumsum(_runs(rle.counts))
+    stops = borders[1::2]
+    return borders[::2][: len(stops)], stops
+
+
 def empty(size: tuple[int, int]) -> Rle:
     """A mask of that size (H, W) with nothing inside."""
-    return encode(np.zeros(size, dtype=np.bool_))
+    return Rle(size, _compressed(np.array([size[0] * size[1]])))
 
 
 def merge(rles: Sequence[Rle], *, intersect: bool = False) -> Rle:
@@ -130,6 +175,31 @@ def _runs(counts: bytes) -> NDArray[np.int64]:
     if runs.min() < 0:
         raise ValueError("the counts of an RLE hold a negative run")
     return runs
+
+
+def _of_borders(borders: NDArray[np.int64], size: tuple[int, int]) -> Rle:
+    """The mask whose runs begin and end at these pixels, counted down the columns."""
+    total = size[0] * size[1]
+    if borders.size and borders[-1] == total:  # COCO's last run is not empty
+        borders = borders[:-1]
+    return Rle(size, _compressed(np.diff(borders, prepend=0, append=total)))
+
+
+def _compressed(runs: NDArray[np.int64]) -> bytes:
+    """COCO's compressed string of plain runs; the inverse of `_runs`."""
+    values = runs.astype(np.int64)
+    values[3:] -= runs[1:-2]
+    characters = np.zeros((len(values), 7), dtype=np.uint8)  # 32 bits and a sign, 5 bits a character
+    going = np.ones(len(values), dtype=np.bool_)
+    for place in range(7):
+        low = values & 0x1F
+        values >>= 5
+        more = going & (values != np.where(low & 0x10, -1, 0))
+        characters[:, place] = np.where(going, low + 48 + (more << 5), 0)
+        going = more
+        if not going.any():
+            break
+    return characters[characters > 0].tobytes()
 
 
 def _raw(rle: Rle) -> Any:

@@ -11,10 +11,11 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -78,8 +79,28 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs some error
 
 def read_bytes(path: Path, name: str) -> bytes:
     """The file's bytes. Raises ItemError with one line that names the file and the reason."""
-    try:
+    with _reading(path, name):
         data = path.read_bytes()
+    if not data:
+        raise ItemError(f"{name}: the file is empty (zero bytes)")
+    return data
+
+
+def open_bytes(path: Path, name: str) -> BinaryIO:
+    """The file, opened, for what is too large to be held. Raises ItemError as `read_bytes` does."""
+    with _reading(path, name):
+        file = path.open("rb")
+        if path.stat().st_size == 0:
+            file.close()
+            raise ItemError(f"{name}: the file is empty (zero bytes)")
+    return file
+
+
+@contextlib.contextmanager
+def _reading(path: Path, name: str) -> Iterator[None]:
+    """Turn what the operating system raises at a file into ItemError."""
+    try:
+        yield
     except IsADirectoryError:
         closed = "" if os.access(path, os.R_OK | os.X_OK) else " that can't be looked into"
         raise ItemError(f"{name}: is a directory{closed}") from None
@@ -93,9 +114,6 @@ def read_bytes(path: Path, name: str) -> bytes:
         raise ItemError(f"{name}: can't be read: {reason.lower()}") from None
     except MemoryError:
         raise ItemError(f"{name}: too large for this machine's memory") from None
-    if not data:
-        raise ItemError(f"{name}: the file is empty (zero bytes)")
-    return data
 
 
 def read_image(source: Path | bytes, name: str, max_side: int | None = None, *, max_pixels: int | None = None) -> Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from segcli.io.formats.contract import Annotation
 from segcli.io.formats.jsonl import masks_of_line
 from segcli.io.images import read_size
 from segcli.io.inputs import natural_key
+from segcli.io.jsonscan import open_json, scan
 
 _BY_SUFFIX = {
     ".jsonl": ("jsonl",),
@@ -217,16 +217,15 @@ def by_key(masks: Iterable[Masks]) -> dict[str, Masks]:
 
 
 def _guess_json(path: Path) -> str:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ItemError(f"{path}: not JSON: {' '.join(str(error).split())}") from None
-    if isinstance(value, dict):
-        if "shapes" in value:
-            return "labelme"
-        rows = value.get("annotations")
-        if isinstance(rows, list):
-            return "panoptic" if rows and "segments_info" in rows[0] else "coco"
+    with open_json(path) as file:
+        try:
+            for place, value in scan(file, ("annotations",)):
+                if place.key == "shapes":
+                    return "labelme"
+                if place.key == "annotations" and (place.listed or value == []):
+                    return "panoptic" if "segments_info" in (value or ()) else "coco"
+        except ValueError as error:
+            raise ItemError(f"{path}: not JSON: {' '.join(str(error).split())}") from None
     raise UsageError(f"{path}: neither COCO, COCO panoptic nor LabelMe; say the format with --from")
 
 

@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -30,6 +30,9 @@ from segcli.pipeline.plan import Item, Output
 
 MODEL = "masks"
 """What records say for a model where none was asked."""
+
+_PALETTE = 255
+"""Masks that a palette has colours for."""
 
 HOLDS = {
     # format: (ids, labels, scores, exact masks)
@@ -76,6 +79,7 @@ def write(
     with _Spools(output) as spools:
         for one in found:
             try:
+                given, one = one, _fitting(one, output)
                 answered = Answered(_image(one, output, photos), Ask(), one.prediction, _named(one, photos), MODEL)
                 rendered = [file for kind in output.formats for file in FORMATS[kind].render(answered, output.options)]
                 spools.add(answered)
@@ -87,11 +91,22 @@ def write(
             done.photos += 1
             done.masks += len(one.prediction)
             done.files += len(rendered)
-            done.lost |= _lost(one, output)
+            done.lost |= _lost(one, output) | ({"ids"} if one is not given else set())
         for path, chunks in spools.assembled():
             _deliver(output.directory, path, chunks, force)
             done.files += 1
     return done
+
+
+def _fitting(one: Masks, output: Output) -> Masks:
+    """The masks under ids that a palette can hold: numbered anew where a file's are larger, as COCO's mostly are."""
+    if (
+        "palette" not in output.formats
+        or len(one.prediction) > _PALETTE
+        or max(one.prediction.ids, default=0) <= _PALETTE
+    ):
+        return one
+    return replace(one, prediction=replace(one.prediction, ids=tuple(range(1, len(one.prediction) + 1))))
 
 
 def _named(one: Masks, photos: Path | None) -> PurePosixPath:
@@ -102,11 +117,11 @@ def _named(one: Masks, photos: Path | None) -> PurePosixPath:
 
 def _image(one: Masks, output: Output, photos: Path | None) -> Image:
     """The photo where a format needs its pixels, otherwise only its name and size."""
-    if not any(FORMATS[kind].needs_photo for kind in output.formats):
+    if not any(output.options.needs_photo(FORMATS[kind]) for kind in output.formats):
         return Image(np.zeros((1, 1, 3), np.uint8), one.prediction.size, str(one.relative))
     found = None if photos is None else find_photo(photos, one.relative)
     if found is None:
-        needing = next(kind for kind in output.formats if FORMATS[kind].needs_photo)
+        needing = next(kind for kind in output.formats if output.options.needs_photo(FORMATS[kind]))
         place = "give the folder of photos with --images" if photos is None else f"it is not in {photos}"
         raise ItemError(f"{one.relative}: {needing} needs the photo; {place}")
     image = images.read_image(found, str(found))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from segcli.core.errors import ItemError, StorageError
-from segcli.core.geometry import fill_rings
-from segcli.core.rle import Rle, encode, from_coco
+from segcli.core.geometry import fill_tight
+from segcli.core.rle import Rle, empty, encode_tight, from_coco, merge
 from segcli.io.formats.base import UNLABELLED, Categories, ImageIds, compact, lookup, read_json, said_of
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
+from segcli.io.jsonscan import Place, open_json, scan
 
 
 class Coco:
@@ -81,29 +83,79 @@ class Coco:
     def read(
         self, path: Path, *, size: tuple[int, int] | None = None, categories: Sequence[str] = ()
     ) -> Iterator[Annotation]:
-        """Every annotation, photo by photo as the file lists them; polygons and RLE alike."""
-        value = read_json(path)
-        try:
-            names = {int(c["id"]): _label(c["name"]) for c in value.get("categories", ())}
-            rows: dict[int, list[dict[str, Any]]] = {}
-            for row in value["annotations"]:
-                rows.setdefault(int(row["image_id"]), []).append(row)
-            for photo in value["images"]:
-                shape = (int(photo["height"]), int(photo["width"]))
-                relative = PurePosixPath(str(photo["file_name"]))
-                own = rows.pop(int(photo["id"]), [])
-                for row in own:
-                    rle, exact = mask_of(row["segmentation"], shape)
-                    label, score = names.get(int(row["category_id"])), row.get("score")
-                    score = None if score is None else float(score)
-                    yield Annotation(relative, shape, rle, int(row["id"]), label, score, exact)
-                if not own:
-                    yield Annotation(relative, shape, None)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise ItemError(f"{path}: not COCO instances: {what}") from None
-        if rows:
-            raise ItemError(f"{path}: has annotations of image id {next(iter(rows))}, which it does not list")
+        """Every annotation, photo by photo as the file lists them; polygons and RLE alike.
+
+        The file is not held: a first pass notes where annotations stand, a second one reads those of one photo.
+        """
+        with open_json(path) as file:
+            try:
+                index = _Index.of(file)
+            except ValueError as error:
+                raise ItemError(f"{path}: not JSON: {' '.join(str(error).split())}") from None
+            except _WRONG as error:
+                raise _not_coco(path, error) from None
+            try:
+                yield from index.annotations(file)
+            except _WRONG as error:
+                raise _not_coco(path, error) from None
+            if index.places:
+                unknown = next(iter(index.places))
+                raise ItemError(f"{path}: has annotations of image id {unknown}, which it does not list")
+
+
+_WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+@dataclass
+class _Index:
+    """Where a file's annotations stand, by image id, and what it says of photos and classes."""
+
+    photos: list[tuple[int, str, int, int]] = field(default_factory=list)  # id, file name, height, width
+    names: dict[int, str | None] = field(default_factory=dict)
+    places: dict[int, array[int]] = field(default_factory=dict)  # image id -> start, stop, start, stop, …
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> _Index:
+        """From a file that `open_json` has opened. Raises what a file that is no COCO makes Python raise."""
+        index, seen = cls(), set()
+        for place, value in scan(file, ("images", "annotations", "categories")):
+            seen.add(place.key)
+            if place.key == "annotations" and place.listed:
+                index.places.setdefault(int(value["image_id"]), array("q")).extend((place.start, place.stop))
+            elif place.key in ("images", "categories") and place.listed:
+                position = file.tell()
+                own = place.read(file)
+                file.seek(position)
+                if place.key == "categories":
+                    index.names[int(own["id"])] = _label(own["name"])
+                else:
+                    entry = (int(own["id"]), str(own["file_name"]), int(own["height"]), int(own["width"]))
+                    index.photos.append(entry)
+            elif place.key in ("images", "annotations") and value != []:
+                raise TypeError(f"'{place.key}' is no list")
+        for key in ("annotations", "images"):
+            if key not in seen:
+                raise KeyError(key)
+        return index
+
+    def annotations(self, file: BinaryIO) -> Iterator[Annotation]:
+        """The annotations, photo by photo; those that were given are forgotten."""
+        for ident, name, height, width in self.photos:
+            own, shape, relative = self.places.pop(ident, None), (height, width), PurePosixPath(name)
+            if own is None:
+                yield Annotation(relative, shape, None)
+                continue
+            for start, stop in zip(own[::2], own[1::2], strict=True):
+                row = Place("annotations", start, stop, True).read(file)
+                rle, exact = mask_of(row["segmentation"], shape)
+                score = row.get("score")
+                label, score = self.names.get(int(row["category_id"])), None if score is None else float(score)
+                yield Annotation(relative, shape, rle, int(row["id"]), label, score, exact)
+
+
+def _not_coco(path: Path, error: Exception) -> ItemError:
+    what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return ItemError(f"{path}: not COCO instances: {what}")
 
 
 def mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[Rle, bool]:
@@ -113,10 +165,14 @@ def mask_of(segmentation: Any, size: tuple[int, int]) -> tuple[Rle, bool]:
         if rle.size != size:
             raise ValueError(f"a mask of {rle.size[1]} x {rle.size[0]} pixels in a photo of {size[1]} x {size[0]}")
         return rle, True
-    union = np.zeros(size, dtype=np.bool_)
+    parts = []
     for part in segmentation:  # COCO means the union of the parts, so holes can't be told
-        union |= fill_rings([np.array(part, dtype=np.float64).reshape(-1, 2)], size)
-    return encode(union), False
+        x, y, inside = fill_tight([np.array(part, dtype=np.float64).reshape(-1, 2)], size)
+        if inside.size:
+            parts.append(encode_tight(inside, x, y, size))
+    if len(parts) > 1:
+        return merge(parts), False
+    return parts[0] if parts else empty(size), False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from segcli.core.errors import ItemError
 from segcli.io import stream
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
-from segcli.io.images import read_bytes
+from segcli.io.images import open_bytes
 
 
 class JsonLines:
@@ -35,12 +35,13 @@ class JsonLines:
         self, path: Path, *, size: tuple[int, int] | None = None, categories: Sequence[str] = ()
     ) -> Iterator[Annotation]:
         """The masks of every line; lines of failed items hold none and are passed over."""
-        for number, text in enumerate(read_bytes(path, str(path)).splitlines(), 1):
-            if not text.strip():
-                continue
-            line = stream.parse(text, f"{path}, line {number}")
-            if line.prediction is not None:
-                yield from masks_of_line(line)
+        with open_bytes(path, str(path)) as lines:
+            for number, text in enumerate(lines, 1):
+                if not text.strip():
+                    continue
+                line = stream.parse(text, f"{path}, line {number}")
+                if line.prediction is not None:
+                    yield from masks_of_line(line)
 
 
 def masks_of_line(line: stream.Line) -> Iterator[Annotation]:

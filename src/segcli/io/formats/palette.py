@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segcli.core.colors import davis_palette
 from segcli.core.errors import ItemError
 from segcli.core.prediction import Prediction
-from segcli.core.rle import decode_tight, encode
+from segcli.core.rle import encode_ids, inside_runs
 from segcli.io.formats.base import PerPhoto
 from segcli.io.formats.contract import Annotation, Answered, Options, Rendered
 from segcli.io.images import read_indexed
@@ -20,11 +20,13 @@ from segcli.io.png import write_png
 
 def paint_ids(prediction: Prediction, dtype: type[np.uint8 | np.uint32]) -> NDArray[np.uint8 | np.uint32]:
     """Ids [H, W], 0 where no mask is. Where masks overlap the one named first lies on top."""
-    ids: NDArray[np.uint8 | np.uint32] = np.zeros(prediction.size, dtype=dtype)
+    columns: NDArray[np.uint8 | np.uint32] = np.zeros(prediction.size[::-1], dtype=dtype)
+    flat = columns.reshape(-1)
     for rle, number in zip(reversed(prediction.masks), reversed(prediction.ids), strict=True):
-        x, y, mask = decode_tight(rle)
-        ids[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = number
-    return ids
+        starts, stops = inside_runs(rle)
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            flat[start:stop] = number
+    return np.ascontiguousarray(columns.T)
 
 
 class Palette(PerPhoto):
@@ -52,10 +54,10 @@ class Palette(PerPhoto):
         if size is not None and shape != size:
             raise ItemError(f"{path}: has {shape[1]} x {shape[0]} pixels, the photo has {size[1]} x {size[0]}")
         relative = PurePosixPath(path.stem)
-        present = np.flatnonzero(np.bincount(ids.ravel(), minlength=1)[1:]) + 1
-        for number in present.tolist():
-            yield Annotation(relative, shape, encode(ids == number), id=number)
-        if not present.size:
+        present = encode_ids(ids)
+        for number, rle in present.items():
+            yield Annotation(relative, shape, rle, id=number)
+        if not present:
             yield Annotation(relative, shape, None)
 
 
