@@ -14,7 +14,7 @@ from segcli.core.colors import overlay_color
 from segcli.core.image import Image
 from segcli.io.formats import get_format
 from segcli.io.formats.contract import Options
-from segcli.io.formats.overlay import class_colors, draw, legend_rows
+from segcli.io.formats.overlay import class_colors, draw, id_colors, legend_rows
 
 
 def test_far_from_every_mask_the_photo_is_as_it_was():
@@ -98,6 +98,11 @@ def test_few_classes_keep_their_colours_and_of_many_those_in_the_picture_differ(
     assert class_colors(short, ["c"])["c"] == overlay_color(2)
     shown = class_colors(long, ["class 0", None, "class 55", "class 89"])
     assert shown == {"class 0": overlay_color(0), "class 55": overlay_color(1), "class 89": overlay_color(2)}
+
+
+def test_an_id_has_the_same_colour_in_all_photos_and_ids_beyond_the_colours_that_differ_take_them_in_order():
+    assert id_colors((2,)) == [overlay_color(1)] == id_colors((1, 2))[1:]
+    assert id_colors((7, 901)) == [overlay_color(0), overlay_color(1)]
 
 
 def test_nothing_found_in_a_whole_photo_is_the_photo_without_a_legend():

@@ -69,6 +69,12 @@ def class_colors(classes: Sequence[str], labels: Sequence[str | None]) -> dict[s
     return {name: overlay_color(n) for n, name in enumerate(classes)}
 
 
+def id_colors(ids: Sequence[int]) -> list[Color]:
+    """A colour for each mask: that of its id, the same in all photos, while ids are few; else that of its place."""
+    few = all(number <= _MOST_COLORS for number in ids)
+    return [overlay_color(number - 1 if few else n) for n, number in enumerate(ids)]
+
+
 def legend_rows(prediction: Prediction, colors: Sequence[Color]) -> list[tuple[str, Color]]:
     """The labels in a picture, the largest first, with their colours; things with how many there are."""
     area: dict[str, int] = {}
@@ -86,18 +92,19 @@ def legend_rows(prediction: Prediction, colors: Sequence[Color]) -> list[tuple[s
 def draw(
     pixels: NDArray[np.uint8], prediction: Prediction, colors: Sequence[Color] | None = None, *, legend: bool = False
 ) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3]: a copy of the photo with all masks on it, the first on top; `colors` are ours if not given.
+    """uint8 [H, W, 3]: a copy of the photo with all masks on it, the first on top, in `id_colors` or `colors`.
 
     Beside a `legend` masks carry their classes alone, and only those where the name has room.
     """
     canvas = pixels.copy()
+    colors = id_colors(prediction.ids) if colors is None else colors
     line = max(1, round(max(canvas.shape[:2]) / 700))
     tags: list[Tag] = []
     for n in reversed(range(len(prediction))):
         x, y, inside = decode_tight(prediction.masks[n])
         if not inside.size:
             continue
-        color = overlay_color(n) if colors is None else colors[n]
+        color = colors[n]
         rim = 2 * line
         left, top = max(x - rim, 0), max(y - rim, 0)
         region = (slice(top, y + inside.shape[0] + rim), slice(left, x + inside.shape[1] + rim))
