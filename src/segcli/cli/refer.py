@@ -27,8 +27,8 @@ Examples:
   seg refer "a cat" photo.jpg                            the best mask: seg-out/photo.png
   seg refer person photos/ -r --all --threshold 0.6 -f coco,overlay
   seg refer cup photo.jpg --at 320,240                   words and a click together
-  seg refer photos/ --like mug.jpg@120,80                what looks like the thing that is clicked in mug.jpg
-  seg refer photos/ --like mug.jpg:mug-mask.png --like cup.jpg@40%,60% -f cutout
+  seg refer photos/ --like mug.jpg@120,80 -m seem.focal-t-v1   what looks like the thing that is clicked in mug.jpg
+  seg refer photos/ --like mug.jpg:mug-mask.png --like cup.jpg@40%,60% -m seem.focal-t-v1
   seg refer photos/ --phrases words.txt -o 'out/{stem}-{ask}.png'
   seg refer zebra street.jpg --require-mask || echo "no zebra"
   seg refer --prompts -                                  a live session, a JSON line each way"""
