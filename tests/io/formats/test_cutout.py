@@ -12,7 +12,7 @@ from tests.io.pictures import pixels, saved
 from segcli.core.errors import ItemError
 from segcli.core.image import Image
 from segcli.io.formats import get_format
-from segcli.io.formats.contract import Options
+from segcli.io.formats.contract import Backdrop, Options
 from segcli.io.images import read_image
 
 
@@ -127,3 +127,60 @@ def test_the_photo_is_not_changed():
     rendered(replace(one), crop=True, margin=2, background=(1, 2, 3))
     get_format("overlay").render(one, Options())
     assert (one.image.pixels == before).all()
+
+
+def test_a_matte_has_the_objects_own_colours():
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[30:60, 40:80] = True
+    photo = np.where(mask[..., None], (220, 40, 40), (20, 20, 200)).astype(np.uint8)
+    photo[28:30, 40:80] = (120, 30, 120)
+    one = answered([mask], image=Image(photo, SIZE, "a.png"))
+    (plain,), (matted,) = rendered(one), rendered(one, matte=True, matte_width=5)
+    assert not plain[28:30].any()
+    strip = matted[28:30, 45:75].astype(int)
+    assert np.abs(strip[..., 3] - 128).max() < 30
+    assert np.abs(strip[..., :3] - (220, 40, 40)).max() < 30
+    assert not matted[:20].any()
+
+
+def test_the_matte_of_what_is_outside_has_the_grounds_own_colours():
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[30:60, 40:80] = True
+    photo = np.where(mask[..., None], (220, 40, 40), (20, 20, 200)).astype(np.uint8)
+    photo[28:30, 40:80] = (120, 30, 120)
+    (cut,) = rendered(answered([mask], image=Image(photo, SIZE, "a.png")), matte=True, matte_width=5, invert=True)
+    assert np.abs(cut[28:30, 45:75, :3].astype(int) - (20, 20, 200)).max() < 30
+
+
+def test_masks_are_grown_shrunk_and_feathered():
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[30:60, 40:80] = True
+    assert (rendered(answered([mask]), grow=3)[0][27:63, 40:80, 3] == 255).all()
+    assert (rendered(answered([mask]), grow=-3)[0][..., 3] > 0).sum() == 24 * 34
+    alpha = rendered(answered([mask]), feather=3)[0][..., 3]
+    assert (alpha[34:56, 44:76] == 255).all()
+    assert 0 < alpha[29, 60] < 128 < alpha[30, 60] < 255
+
+
+@pytest.mark.parametrize("size", [(90, 120), (45, 60), (300, 10), (7, 200)])
+def test_a_picture_behind_covers_all_of_it_from_its_middle(tmp_path, size):
+    """Its own middle is marked, so that a picture laid elsewhere would show."""
+    behind = np.zeros((*size, 3), np.uint8)
+    behind[..., 1] = 200
+    behind[size[0] // 2 - size[0] // 8 : size[0] // 2 + size[0] // 8 + 1, :, 0] = 255
+    path = tmp_path / "ground.png"
+    path.write_bytes(saved(behind, "PNG"))
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[:5, :5] = True
+    (flat,) = rendered(answered([mask]), background=Backdrop(path, str(size)))
+    assert flat.shape == (*SIZE, 3)
+    assert (flat[mask] == pixels(SIZE)[mask]).all()
+    assert (flat[~mask][:, 1] == 200).all()
+    assert flat[SIZE[0] // 2, 60, 0] > 250
+
+
+def test_a_picture_behind_that_is_none_is_named(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("no picture")
+    with pytest.raises(ItemError, match=r"--background .*notes.txt"):
+        rendered(answered(blobs(count=1)), background=Backdrop(path, "notes"))
