@@ -114,6 +114,7 @@ def test_a_step_whose_gradient_is_not_finite_is_left_out(tmp_path: Path) -> None
 
 TOGETHER = """
 import os, sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[2])
@@ -126,15 +127,29 @@ def share(seed):
     for x, y in batches(11):  # every process draws the same and takes its part
         yield x[rank::processes], y[rank::processes]
 
-train(model(), share, loss, CONFIG, Path(sys.argv[1]))
+spread = len(sys.argv) > 3
+
+def network():
+    if not spread:
+        return model()
+    whole = torch.nn.Sequential(model(), torch.nn.Tanh(), torch.nn.Linear(1, 1))
+    torch.nn.init.constant_(whole[2].weight, 0.7)
+    torch.nn.init.zeros_(whole[2].bias)
+    return whole
+
+shards = (lambda whole: [whole[0]]) if spread else None
+for steps in (CONFIG.steps // 2, CONFIG.steps):
+    train(network(), share, loss, replace(CONFIG, steps=steps), Path(sys.argv[1]), shards=shards)
 """
 
 
-def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["spread"]], ids=["copies", "spread"])
+def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path: Path, more: list[str]) -> None:
+    """Also with the parameters of a module spread over both (FSDP2), and taken up again half-way."""
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     here = str(Path(__file__).parent)
-    command = [sys.executable, str(script), str(tmp_path / "one"), here]
+    command = [sys.executable, str(script), str(tmp_path / "one"), here, *more]
     subprocess.run(command, check=True, timeout=200, capture_output=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -142,9 +157,12 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path: Path
     pair = []
     for rank in "01":
         place = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        pair.append(subprocess.Popen([*command[:2], str(tmp_path / "two"), here], env={**os.environ, **place}))
+        pair.append(subprocess.Popen([*command[:2], str(tmp_path / "two"), here, *more], env={**os.environ, **place}))
     assert [process.wait(timeout=200) for process in pair] == [0, 0]
-    one = averaged(model(), tmp_path / "one" / "state.pt")
-    two = averaged(model(), tmp_path / "two" / "state.pt")
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=1e-5, rtol=1e-5)
+    one, two = (torch.load(tmp_path / n / "state.pt", weights_only=True) for n in ("one", "two"))
+    assert one["model"].keys() == two["model"].keys()
+    for part in ("model", "average"):
+        for name in one[part]:
+            torch.testing.assert_close(one[part][name], two[part][name], atol=1e-5, rtol=1e-5)
+    curves = [[json.loads(t) for t in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("one", "two")]
+    assert [line["step"] for line in curves[0]] == [line["step"] for line in curves[1]]

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,9 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from segcli.train import sharding
 
 Batch = TypeVar("Batch")
 Losses = dict[str, Tensor]
@@ -72,6 +75,7 @@ def train(
     validate: Validate | None = None,
     device: torch.device | str = "cpu",
     groups: Groups | None = None,
+    shards: Callable[[nn.Module], Iterable[nn.Module]] | None = None,
 ) -> int:
     """Train until `steps` or `minutes`; returns the step reached. State, log and averaged weights go to `out`.
 
@@ -79,6 +83,7 @@ def train(
     loss_of: from model and batch to named losses; their sum is minimised.
     groups:  the optimiser's parameter groups, each with a "scale" of the learning rate if it has one of its own; by
              default all learn alike, and only matrices and kernels decay.
+    shards:  the modules whose parameters several processes hold together and not each for itself.
     """
     torch.manual_seed(config.seed)
     device = torch.device(device)
@@ -86,6 +91,9 @@ def train(
     rank = int(os.environ.get("RANK", "0"))
     model = model.to(device)
     processes = _join(device)
+    spread = shards is not None and processes > 1
+    if shards is not None and processes > 1:
+        sharding.shard(shards(model), device)
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW((groups or _groups)(trainable, config.weight_decay), lr=config.lr)
     average = {n: p.detach().clone() for n, p in trainable}
@@ -108,7 +116,7 @@ def train(
             seen += 1
         if processes > 1:
             _average_gradients([p for _, p in trainable], processes)
-        norm = nn.utils.clip_grad_norm_([p for _, p in trainable], config.clip)
+        norm = sharding.clip([p for _, p in trainable], config.clip)
         if torch.isfinite(norm):
             optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -126,13 +134,14 @@ def train(
                 | {"seconds": round(time.monotonic() - started, 1)},
             )
             running, seen = {}, 0.0
-        if rank == 0 and (step % config.save_every == 0 or step == config.steps):
-            _save(out / "state.pt", model, optimiser, average, step, config)
-        if rank == 0 and validate is not None and step % config.validate_every == 0:
-            _log(out, {"step": step, "validation": _with_average(model, average, partial(validate, model, step))})
+        if step % config.save_every == 0 or step == config.steps:
+            _save(out / "state.pt", model, optimiser, average, step, config, rank, spread)
+        if validate is not None and step % config.validate_every == 0 and (rank == 0 or spread):
+            scores = _with_average(model, average, partial(validate, model, step))
+            if rank == 0:
+                _log(out, {"step": step, "validation": scores})
             model.train()
-    if rank == 0:
-        _save(out / "state.pt", model, optimiser, average, step, config)
+    _save(out / "state.pt", model, optimiser, average, step, config, rank, spread)
     return step
 
 
@@ -153,6 +162,8 @@ def _join(device: torch.device) -> int:
 def _average_gradients(parameters: list[nn.Parameter], processes: int) -> None:
     """Mean of each gradient over all processes; one that a process did not need counts as zero there."""
     for parameter in parameters:
+        if isinstance(parameter, DTensor):
+            continue  # averaged when it was spread
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         torch.distributed.all_reduce(parameter.grad)
@@ -183,10 +194,19 @@ def _save(
     average: dict[str, Tensor],
     step: int,
     config: LoopConfig,
+    rank: int,
+    spread: bool,
 ) -> None:
+    """Written by the first process; where parameters are spread, all of them gather it."""
+    if rank and not spread:
+        return
     frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
     weights = {n: t for n, t in model.state_dict().items() if n not in frozen}
-    state = {"model": weights, "optimiser": optimiser.state_dict(), "average": average, "step": step}
+    state: dict[str, Any] = {"model": weights, "optimiser": optimiser.state_dict(), "average": average, "step": step}
+    if spread:
+        state = sharding.whole(state)
+        if rank:
+            return
     temporary = path.with_suffix(".tmp")
     torch.save(state | {"config": asdict(config)}, temporary)
     temporary.replace(path)
@@ -198,10 +218,16 @@ def _resume(
     if not path.exists():
         return 0
     saved = torch.load(path, map_location=device, weights_only=True)
-    model.load_state_dict(saved["model"], strict=False)
+    own = model.state_dict()
+    model.load_state_dict({n: sharding.placed(own[n], t) for n, t in saved["model"].items() if n in own}, strict=False)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for index, moments in saved["optimiser"]["state"].items():
+        for name, value in moments.items():
+            if value.shape == parameters[index].shape:
+                moments[name] = sharding.placed(parameters[index], value)
     optimiser.load_state_dict(saved["optimiser"])
     for name, value in saved["average"].items():
-        average[name].copy_(value)
+        average[name].copy_(sharding.placed(average[name], value))
     return int(saved["step"])
 
 
