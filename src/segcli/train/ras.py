@@ -37,6 +37,8 @@ class RasRecipe:
 
     most:     candidates of one sample, others are left out; extra: how often candidates that are no object are added.
     positive: weight of positive candidates in the loss (the published 5 is for official members).
+    noise:    deviation of noise on what encoders saw of each object (features of deviation 1), against learning photos
+              by heart.
     opening:  batches after which another kind of sentence joins, from two kinds on; 0 has all from the start. Without
               it nothing is learnt for long: what holds for all kinds together is next to nothing.
     """
@@ -46,6 +48,7 @@ class RasRecipe:
     extra: float = 0.4
     positive: float = 2.0
     opening: int = 100
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +142,12 @@ def sample(
     if count > recipe.most:
         must = set(meant.references)
         shown = sorted({*must, *(int(n) for n in rng.permutation(count)[: recipe.most])})
-    features = scene.features[shown]
+    known = scene.features
+    if recipe.noise:
+        shaken = torch.from_numpy(rng.normal(0, recipe.noise, known.shape).astype(np.float32))
+        shaken[:, known.shape[1] - scene.places :] = 0
+        known = known + shaken
+    features = known[shown]
     labels = torch.zeros(len(shown))
     labels[[k for k, n in enumerate(shown) if n in meant.targets]] = 1
     if len(scene.extra) and rng.random() < recipe.extra:
@@ -147,7 +155,7 @@ def sample(
         extra = torch.where(pure >= 0.7, 1.0, torch.where(pure <= 0.3, 0.0, -1.0))
         features, labels = torch.cat([features, scene.extra]), torch.cat([labels, extra])
     before, between, after = framed(words, meant.sentence, template)
-    return Sample(Question(features, scene.features[list(meant.references)], before, between, after), labels)
+    return Sample(Question(features, known[list(meant.references)], before, between, after), labels)
 
 
 def loss_of(model: nn.Module, batch: Sequence[Sample], positive: float) -> Losses:
@@ -230,7 +238,7 @@ def moments(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
 
 def standardised(scenes: Sequence[Scene], mean: Tensor, deviation: Tensor) -> list[Scene]:
     """The scenes with features of mean 0 and deviation 1, as a network learns best; `fold` undoes it."""
-    return [Scene(s.objects, (s.features - mean) / deviation, (s.extra - mean) / deviation) for s in scenes]
+    return [replace(s, features=(s.features - mean) / deviation, extra=(s.extra - mean) / deviation) for s in scenes]
 
 
 def fold(model: Ras, mean: Tensor, deviation: Tensor) -> None:
@@ -259,7 +267,7 @@ def _validation(
     scenes: Sequence[Scene], words: Words, names: Sequence[str], recipe: RasRecipe, template: str
 ) -> Iterator[Sample]:
     rng = np.random.default_rng(1)
-    alone = replace(recipe, extra=0.0)
+    alone = replace(recipe, extra=0.0, noise=0.0)
     for scene in scenes:
         for _ in range(6):
             yield sample(scene, draw(scene.objects, rng, names), words, alone, template, rng)

@@ -55,11 +55,15 @@ class Objects:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Objects with their pooled features: [N, F], and [M, F] of the extra candidates."""
+    """Objects with their pooled features: [N, F], and [M, F] of the extra candidates.
+
+    places: how many of the F, the last ones, say only where a mask is.
+    """
 
     objects: Objects
     features: Tensor
     extra: Tensor
+    places: int = 0
 
 
 def objects_of(photo: Photo, pixels: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator) -> Objects:
@@ -136,7 +140,8 @@ def mirrored(predictor: RasPredictor, scene: Scene) -> Scene:
     seen = scene.features.shape[1] - predictor.model.place_width
     places = predictor.places([*masks, *extra], scene.features)
     features = torch.cat([torch.cat([scene.features, scene.extra])[:, :seen], places], 1)
-    return Scene(replace(objects, masks=masks, extra=extra), features[: len(masks)], features[len(masks) :])
+    turned = replace(objects, masks=masks, extra=extra)
+    return replace(scene, objects=turned, features=features[: len(masks)], extra=features[len(masks) :])
 
 
 def scene_of(predictor: RasPredictor, pixels: NDArray[np.uint8], objects: Objects) -> Scene | None:
@@ -146,4 +151,5 @@ def scene_of(predictor: RasPredictor, pixels: NDArray[np.uint8], objects: Object
     (encoded,) = predictor.encode([Image(pixels, objects.size)])
     assert isinstance(encoded, EncodedPhoto)
     features = predictor.features(encoded, [*objects.masks, *objects.extra]).float().clone()
-    return Scene(objects, features[: len(objects.masks)], features[len(objects.masks) :])
+    count = len(objects.masks)
+    return Scene(objects, features[:count], features[count:], predictor.model.place_width)
