@@ -21,7 +21,7 @@ from segcli.bench.records import Record, Summary, digest_files
 from segcli.bench.sentences import Answer
 from segcli.core.ask import Ask, Reference
 from segcli.core.errors import ItemError, UsageError
-from segcli.core.image import Image
+from segcli.core.example import Example
 from segcli.core.rle import decode, encode, from_coco
 from segcli.datasets.fewshot import (
     FewShotMask,
@@ -55,19 +55,11 @@ class Shown(NamedTuple):
     mask: Path
 
 
-@dataclass(frozen=True, eq=False)
-class Shot:
-    """An example in memory: photo, and ids [H, W] of 0 and 1."""
-
-    photo: Image
-    ids: NDArray[np.uint8]
-
-
 @runtime_checkable
 class Learner(Protocol):
     """A model that takes its examples once, for all photos to come, and not with each ask."""
 
-    def learn(self, examples: Sequence[Any], *, kind: Any) -> None:
+    def learn(self, examples: Sequence[Example], *, kind: Any) -> None:
         """Take these examples. `kind` is "semantic" where masks mean a class."""
         ...
 
@@ -206,7 +198,7 @@ class FewShotMeasure:
         masks = [self._mask(s, episode.cls).mask for s in episode.supports]
         if isinstance(self.model, Learner):
             self.model.learn(
-                [Shot(read_image(s.image, m.shape), m) for s, m in zip(episode.supports, masks, strict=True)],
+                [Example(read_image(s.image, m.shape), m) for s, m in zip(episode.supports, masks, strict=True)],
                 kind="semantic",
             )
             ask = Ask()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.bench.draw import side_by_side
-from segcli.bench.predicting import WholePhotos
+from segcli.bench.predicting import ShownClasses, WholePhotos
 from segcli.bench.records import Record, Summary, digest_files, digest_json
 from segcli.core.errors import ItemError
 from segcli.datasets.coco import PanopticPair, read_panoptic_png
@@ -113,14 +113,17 @@ class SemanticMeasure:
     """mIoU and mAcc of PNG class maps in `results`, or of a model's answers about the maps' photos."""
 
     maps: tuple[ClassMap, ...]
-    results: Path | WholePhotos
+    results: Path | WholePhotos | ShownClasses
     classes: int
     name: str = "semantic"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Number of classes, and those that the model was not asked for."""
-        return {"classes": self.classes} | left_out(None if isinstance(self.results, Path) else self.results)
+        """Number of classes, those that the model was not asked for, and what it has learned."""
+        settings: dict[str, Any] = {"classes": self.classes}
+        if isinstance(self.results, ShownClasses):
+            return settings | {"learned": dict(self.results.learned)}
+        return settings | left_out(self.results if isinstance(self.results, WholePhotos) else None)
 
     @cached_property
     def _by_name(self) -> dict[str, ClassMap]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from segcli.bench.correspond import CorrespondMeasure
 from segcli.bench.instances import AskedInstanceMeasure, names_of, truth_with_images
 from segcli.bench.maps import PanopticMeasure, SemanticMeasure
-from segcli.bench.predicting import GroupAnswers, whole_photos
+from segcli.bench.predicting import GroupAnswers, ShownClasses, whole_photos
 from segcli.bench.sentences import GroupMeasure, read_answers
 from segcli.core.errors import UsageError
 from segcli.datasets import referring
@@ -35,6 +36,29 @@ def ask_semantic(data: Path, layout: str, split: str, names: Sequence[str], mode
         )
     asked = whole_photos(model, dict(enumerate(names)))
     return SemanticMeasure(tuple(class_maps(data, layout, split)), asked, count)
+
+
+def show_semantic(
+    data: Path,
+    layout: str,
+    split: str,
+    classes: Mapping[int, int],
+    count: int | None,
+    model: Promptable,
+    learned: Mapping[str, Any],
+) -> SemanticMeasure:
+    """Class maps of a layout against what a model says that has learned the classes.
+
+    classes: id in the model's answers -> class from 0. count: classes of the data set; known for all layouts but
+    "folder", where it is one more than the last class if nobody says it. Where a set counts its background as class 0
+    and nobody shows that, it is what no class claims. Raises UsageError for a class that the data set has not.
+    """
+    maps = tuple(class_maps(data, layout, split))  # names the known layouts if this is none
+    total = CLASSES.get(layout, count) or 1 + max(classes.values())
+    if max(classes.values()) >= total:
+        raise UsageError(f"class {max(classes.values())} is shown; the data set has {total} classes, from 0 on")
+    background = 0 if layout in ("folder", "pascal") and 0 not in classes.values() else None
+    return SemanticMeasure(maps, ShownClasses(model, classes, background, learned), total)
 
 
 def ask_instance(data: Path, photos: Path, boxes: bool, model: Promptable) -> AskedInstanceMeasure:

@@ -74,6 +74,30 @@ class WholePhotos:
         return [ids[label or ""] for label in answer.labels]
 
 
+@dataclass(frozen=True)
+class ShownClasses:
+    """A model that has learned classes by example, or by a tuned prompt, and labels a photo's pixels with them.
+
+    classes_of: id in the model's answers -> class of the data set, from 0.
+    background: class of the pixels that no example claims; None where there is no such class.
+    learned:    what decides the answers besides the photo, for the settings.
+    """
+
+    model: Promptable
+    classes_of: Mapping[int, int]
+    background: int | None
+    learned: Mapping[str, Any]
+
+    def classes(self, photo: Path, none: int) -> NDArray[np.int32]:
+        """Class ids [H, W]; pixels of no class hold the background's, or `none`. Raises ItemError."""
+        (encoded,) = self.model.encode([read_image(photo)])
+        (answer,) = self.model.decode(encoded, [Ask()])
+        found = np.full(answer.size, none if self.background is None else self.background, np.int32)
+        for index in sorted(range(len(answer)), key=lambda i: answer.scores[i]):
+            found[answer.dense(index)] = self.classes_of[answer.ids[index]]
+        return found
+
+
 def whole_photos(model: Promptable, names: Mapping[int, str], things: Mapping[int, bool] | None = None) -> WholePhotos:
     """The model with those of the classes that it knows.
 

@@ -308,7 +308,7 @@ def correspond(
     from segcli.bench.openers import open_correspondence
 
     measure = open_correspondence(Path(data), Path(results), direction)
-    finish(measure, data, direction, "", items, output, results=results)
+    finish(measure, data, named(items, direction), items.split or "", items, output, results=results)
 
 
 @app.command()

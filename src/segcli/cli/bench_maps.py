@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segcli.cli.bench_taught import Taught
 from segcli.cli.benching import (
     Computing,
     Data,
@@ -25,6 +26,7 @@ from segcli.cli.benching import (
 )
 from segcli.cli.groups import verb
 from segcli.cli.options import number
+from segcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from segcli.bench.records import Measure
@@ -77,25 +79,38 @@ def semantic(
         str | None,
         typer.Option("--names", metavar="ade20k|FILE|a,b,…", help="With -m: the classes' names, from class 0 on."),
     ] = None,
+    *,
+    taught: Taught,
 ) -> None:
     """Score class maps, or a model: mIoU and mAcc. Results hold classes from 0, as `NAME.png`.
 
+    A model is asked by the classes' names, or learns them: from --classes-dir with a folder of pairs for each class,
+    called by its name or its number from 0, or from a tuned --prompt.
+
     Example: seg bench semantic --data ADEChallengeData2016 --layout ade20k --split validation --results out
     """
-    from segcli.bench.openers import ask_semantic, open_semantic
+    from segcli.bench.openers import ask_semantic, open_semantic, show_semantic
 
     layout = named(items, "folder")
     split = items.split or {"ade20k": "validation"}.get(layout, "val")
     count = None if classes is None else number("--classes", classes, low=1)
     one_of(results, "--results DIR", computing)
+    taught.check()
     model = None
-    if results is None:
+    root = folder(data)
+    if results is not None and taught.given:
+        raise UsageError("--classes-dir and --prompt teach a model; take --results away and add -m")
+    if results is not None:
+        measure = open_semantic(root, layout, split, folder(results), count)
+    elif taught.given:
+        lesson = taught.lesson(number("--seed", items.seed, low=0))
+        ids = taught.classes_of(names, layout, lesson.classes)
+        model = lesson.teach(computing.open(items.seed))
+        measure = show_semantic(root, layout, split, ids, count, model, taught.settings(lesson))
+    else:
         listed = class_names(names, layout)
-        root = folder(data)
         model = computing.open(items.seed)
         measure = ask_semantic(root, layout, split, listed, model)
-    else:
-        measure = open_semantic(folder(data), layout, split, folder(results), count)
     place = "" if layout == "folder" else split
     finish(measure, data, layout, place, items, output, results=results, model=model)
 

@@ -64,7 +64,7 @@ def class_maps(root: Path, layout: str, split: str) -> list[ClassMap]:
         found = _folder(root / "annotations_detectron2" / split, root / "images" / split, 0)
     elif layout == "ade20k" or layout.startswith("pascal-context"):
         ignored = IGNORED if CLASSES[layout] < IGNORED else 65535
-        found = _folder(root / "annotations" / split, root / "images" / split, 1, ignored)
+        found = _folder(root / "annotations" / split, root / "images" / split, first_value(layout), ignored)
     elif layout == "pascal":
         listing = require_file(root / "ImageSets" / "Segmentation" / f"{split}.txt", "PascalVOC lists its photos there")
         found = [
@@ -78,6 +78,11 @@ def class_maps(root: Path, layout: str, split: str) -> list[ClassMap]:
     if not found:
         raise StorageError(f"{root}: no annotation of layout {layout}, split {split}")
     return found
+
+
+def first_value(layout: str) -> int:
+    """What a layout's annotations hold for class 0: 1 where 0 says that a pixel is of no class."""
+    return int(layout == "ade20k" or layout.startswith("pascal-context"))
 
 
 def read_prediction(folder: Path, name: str) -> NDArray[Any]:
