@@ -1,6 +1,7 @@
 """How fast are the scores, beside the official tools? One process, one thread, CPU seconds, everything in one run.
 
-    python benchmarks/metrics.py [--json] [--rounds 7]
+    python benchmarks/metrics.py [--json] [--rounds 7] [--videos 128]
+    python benchmarks/metrics.py --only-workers        wall seconds of one process and of two; on a quiet machine
 
 Peers that are installed (`vos-benchmark`, OpenCV) run beside ours, in turns. Of the others the cost was recorded as a
 multiple of a fixed reference workload, which is timed here as well. Aims: J&F >= 5 times faster from memory and >= 3
@@ -260,27 +261,51 @@ def memory(frames: int) -> float:
     return float(done.stdout)
 
 
-def workers(counts: tuple[int, ...] = (1, 2)) -> dict[int, float]:
-    """Wall seconds for 8 videos of 24 frames, start of the processes included."""
-    seconds = {}
+@dataclass
+class Workers:
+    """Wall seconds of the same results scored by one process and by two, and how long two processes take to start."""
+
+    videos: int
+    frames: int
+    one: float
+    two: float
+    start: float
+
+    @property
+    def ratio(self) -> float:
+        return self.one / self.two
+
+
+def workers(videos: int, frames: int = 24) -> Workers:
+    """One process and two over the same PNG results. The start is that of two processes with one short video each."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_video(root, 24)
-        for k in range(1, 8):
+        write_video(root / "long", frames)
+        write_video(root / "short", 1)
+        for k in range(1, videos):
             for name in ("truth", "results"):
-                (root / name / f"s{k}").symlink_to(root / name / "s")
-        measure = VosMeasure(tuple(folder_sequences(root / "truth", results=root / "results")))
-        for count in counts:
+                (root / "long" / name / f"s{k}").symlink_to(root / "long" / name / "s")
+        (root / "short" / "truth" / "t").symlink_to(root / "short" / "truth" / "s")
+        (root / "short" / "results" / "t").symlink_to(root / "short" / "results" / "s")
+
+        def wall(part: str, count: int) -> float:
+            measure = VosMeasure(
+                tuple(folder_sequences(root / part / "truth", results=root / part / "results")), rule="vos-benchmark"
+            )
             started = time.perf_counter()
             run(measure, workers=count)
-            seconds[count] = time.perf_counter() - started
-    return seconds
+            return time.perf_counter() - started
+
+        start = wall("short", 2)
+        return Workers(videos, frames, wall("long", 1), wall("long", 2), start)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--videos", type=int, default=128, help="videos of 24 frames that one and two processes score")
+    parser.add_argument("--only-workers", action="store_true", help="one process beside two, and nothing else")
     parser.add_argument("--only-score", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only_score:
@@ -288,12 +313,16 @@ def main() -> int:
         run(VosMeasure(tuple(folder_sequences(root / "truth", results=root / "results"))))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return 0
+    if arguments.only_workers:
+        print_workers(workers(arguments.videos))
+        return 0
     rows = timings(arguments.rounds)
     peak = {frames: memory(frames) for frames in (12, 96)}
-    wall = workers()
+    both = workers(arguments.videos)
     if arguments.json:
+        both_json = {**vars(both), "ratio": both.ratio}
         tasks = [{**vars(r), "ratio": r.ratio, "aim": AIMS.get(r.task)} for r in rows]
-        json.dump({"timings": tasks, "peak_mb_by_frames": peak, "wall_seconds_by_workers": wall}, sys.stdout, indent=1)
+        json.dump({"timings": tasks, "peak_mb_by_frames": peak, "workers": both_json}, sys.stdout, indent=1)
         print()
         return 0
     print(f"{'':42}{'ours':>9}{'peer':>9}{'faster':>8}{'aim':>6}  peer")
@@ -301,8 +330,14 @@ def main() -> int:
         aim = f"{AIMS[r.task]:>6g}" if r.task in AIMS else " " * 6
         print(f"{r.task:42}{r.ours_ms:7.2f}ms{r.peer_ms:7.2f}ms{r.ratio:7.1f}x{aim}  {r.peer}")
     print(f"peak memory of scoring a video: {', '.join(f'{mb:.0f} MB with {n} frames' for n, mb in peak.items())}")
-    print(f"8 videos of 24 frames: {', '.join(f'{s:.2f} s with {n} processes' for n, s in wall.items())}")
+    print_workers(both)
     return 0
+
+
+def print_workers(both: Workers) -> None:
+    two = f"{both.two:.1f} s with 2 ({both.start:.1f} s or {both.start / both.two:.0%} of them to start)"
+    print(f"{both.videos} videos of {both.frames} frames from PNG: {both.one:.1f} s with 1 process, {two}", end="")
+    print(f": {both.ratio:.2f} times faster")
 
 
 if __name__ == "__main__":
