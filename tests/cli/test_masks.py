@@ -228,6 +228,18 @@ def test_statistics_as_a_table_for_spreadsheets_and_for_scripts(two, seg):
     assert "2 masks of 2 photos (1 without)" in seg("stats", two)[1]
 
 
+def test_the_median_of_two_areas_lies_between_them(two, seg, tmp_path):
+    merged = tmp_path / "cats.jsonl"
+    merged.write_bytes(two.read_bytes().replace(b'"dog"', b'"cat"'))
+    cats = json.loads(seg("stats", merged, "--json")[1])["labels"]["cat"]
+    assert cats["median"] == round((disc(7, 7, 5).sum() + disc(20, 14, 7).sum()) / 2)
+
+
+def test_one_mask_of_one_photo_is_said_in_the_singular(two, seg, tmp_path):
+    err = seg("filter", two, "--label", "cat", "-f", "coco", "-o", tmp_path / "out")[2]
+    assert "1 mask of 2 photos, 1 file written" in err
+
+
 def test_an_overlay_needs_the_photos_and_shows_them(two, seg, tmp_path):
     code, _, err = seg("overlay", two)
     assert (code, "--images DIR" in err) == (2, True)

@@ -12,6 +12,7 @@ import typer
 
 from segcli.cli.errors import warn
 from segcli.cli.finishing import Finishing
+from segcli.cli.masktables import counted
 from segcli.cli.options import FORMATS, Placing, complete_formats, number
 from segcli.core.classes import ClassList, parse
 from segcli.core.errors import UsageError
@@ -182,4 +183,5 @@ def _report(done: Written, to: To) -> None:
     if done.lost:
         warn(f"{', '.join(to.names)} can't hold {' and '.join(sorted(done.lost))}: lost")
     failed = f", {len(done.failed)} failed" if done.failed else ""
-    warn(f"{done.masks} masks of {done.photos} photos, {done.files} files written{failed}")
+    made = f"{counted(done.masks, 'mask')} of {counted(done.photos, 'photo')}"
+    warn(f"{made}, {counted(done.files, 'file')} written{failed}")

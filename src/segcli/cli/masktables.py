@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import statistics
 import sys
 from typing import TYPE_CHECKING, Literal
 
@@ -54,7 +55,8 @@ class Counting:
             whole = {"photos": self._photos, "masks": len(every), "empty": self._empty, "coverage": round(covered, 6)}
             print(json.dumps(whole | {"labels": labels}))
             return
-        print(f"{len(every)} masks of {self._photos} photos ({self._empty} without), which cover {covered:.1%} of them")
+        said = f"{counted(len(every), 'mask')} of {counted(self._photos, 'photo')} ({self._empty} without)"
+        print(f"{said}, {covered:.1%} covered")
         if rows:
             width = max(len("label"), *(len(row[0]) for row in rows))
             print(f"{'label':<{width}}  {'masks':>7}  {'least':>9}  {'median':>9}  {'most':>9}  pixels")
@@ -70,9 +72,13 @@ class Counting:
             print("  ".join("-" if v is None else str(v) for v in values))
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 mask", "2 masks"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _spread(areas: list[int]) -> tuple[int, int, int]:
-    ranked = sorted(areas)
-    return ranked[0], ranked[len(ranked) // 2], ranked[-1]
+    return min(areas), round(statistics.median(areas)), max(areas)
 
 
 def _most(row: tuple[str, list[int]]) -> tuple[int, str]:

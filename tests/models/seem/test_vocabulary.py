@@ -70,6 +70,12 @@ def test_a_training_label_under_another_name_means_its_word():
     assert BUNDLED.index("bannister") is None
 
 
+def test_words_that_are_like_none_are_told_some_without_calling_them_near():
+    with pytest.raises(UsageError, match="this is none; some are person, ") as refused:
+        BUNDLED.find("zzqqx")
+    assert "near" not in str(refused.value)
+
+
 def test_a_member_with_few_words_knows_no_others():
     few = Vocabulary(("cat", "sky"), frozenset({"sky"}))
     assert few.find("cats") == "cat"

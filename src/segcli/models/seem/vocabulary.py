@@ -126,7 +126,9 @@ _SYNONYMS = {
     **dict.fromkeys(("automobile", "taxi", "cab"), "car"),
     **dict.fromkeys(("racket", "racquet"), "tennis racket"),
     **dict.fromkeys(("couches",), "couch"),
-    "diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv",
+    "diningtable": "dining table",
+    "pottedplant": "potted plant",
+    "tvmonitor": "tv",
 }
 _ARTICLES = frozenset({"a", "an", "the", "some", "any", "all", "every", "each", "my", "this", "that", "these", "those"})
 _ODD_PLURALS = {"people": "person", "men": "person", "women": "person", "mice": "mouse", "leaves": "plant"}
@@ -155,10 +157,11 @@ class Vocabulary:
             candidate = _SYNONYMS.get(candidate, candidate)
             if candidate in self.words:
                 return candidate
-        near = difflib.get_close_matches(plain, [*self.words, *_SYNONYMS], 3, 0.6) or ["person", "dog", "car"]
-        near = list(dict.fromkeys(_SYNONYMS.get(w, w) for w in near))
+        close = difflib.get_close_matches(plain, [*self.words, *_SYNONYMS], 3, 0.6)
+        near = list(dict.fromkeys(_SYNONYMS.get(w, w) for w in close))
+        some = f"near: {', '.join(near)}" if near else f"some are {', '.join(self.words[:3])}"
         raise UsageError(
-            f"{phrase!r}: seem-nano knows {len(self.words)} words and this is none; near: {', '.join(near)} "
+            f"{phrase!r}: seem-nano knows {len(self.words)} words and this is none; {some} "
             "(a published SEEM reads free text: -m seem.focal-t-v1)"
         )
 
