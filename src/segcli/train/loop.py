@@ -142,6 +142,8 @@ def train(
                 _log(out, {"step": step, "validation": scores})
             model.train()
     _save(out / "state.pt", model, optimiser, average, step, config, rank, spread)
+    if processes > 1:
+        torch.distributed.barrier()  # whoever goes on reads what the first process wrote
     return step
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from segcli.core.errors import UsageError
 from segcli.datasets import folders
@@ -33,6 +34,7 @@ from segcli.train.psalm_data import (
     word_source,
 )
 from segcli.train.psalm_parts import fill_from
+from segcli.train.sharding import whole
 
 Say = Callable[[str], None]
 
@@ -132,19 +134,30 @@ def run_stage(
         loop,
         out,
         device=device,
+        shards=_language_layers,
     )
     say(f"{step} of {loop.steps} steps; the log is {out / 'log.jsonl'}")
-    weights = averaged(model, out / "state.pt")
-    model.load_state_dict(weights, strict=False)
-    return export(model, tokenizer, out / "psalm.safetensors")
+    return export(model, tokenizer, out / "psalm.safetensors", averaged(model, out / "state.pt"))
 
 
-def export(model: Psalm, tokenizer: Tokenizer, path: Path) -> Path:
+def _language_layers(network: nn.Module) -> Iterable[nn.Module]:
+    """What processes under torchrun hold together: most of the parameters are there."""
+    assert isinstance(network, Psalm)
+    layers = network.language.layers
+    assert isinstance(layers, nn.ModuleList)
+    return layers
+
+
+def export(model: Psalm, tokenizer: Tokenizer, path: Path, trained: Mapping[str, Tensor] | None = None) -> Path:
     """Write all weights in half precision, the tokenizer beside them, and what the file is.
 
+    trained: what takes the place of the model's own. Under torchrun all processes call this and the first one writes.
     Raises ValueError for weights beyond half precision, StorageError when the file can't be written.
     """
-    tensors = {name: t.detach().half().contiguous().cpu() for name, t in model.state_dict().items()}
+    state = {**whole(model.state_dict()), **(trained or {})}
+    if int(os.environ.get("RANK", "0")):
+        return path
+    tensors = {name: t.detach().half().contiguous().cpu() for name, t in state.items()}
     wide = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
     if wide:
         raise ValueError(f"{wide[0]}: its values do not fit half precision")
