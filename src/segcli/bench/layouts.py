@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segcli.bench.vos import RULES
 from segcli.core.errors import UsageError
-from segcli.datasets import video
+from segcli.datasets import semantic, video
 from segcli.datasets.video import Video
 
 # The first layout whose names all exist.
@@ -68,6 +68,11 @@ def seen_categories(root: Path) -> tuple[str, ...]:
     if not (root / "train" / "meta.json").is_file():
         return ()
     return video.youtube_categories(root / "train" / "meta.json")
+
+
+def class_of(layout: str, stored: int) -> int:
+    """The class from 0 that a stored value of the layout's class maps means."""
+    return stored - semantic.first_value(layout)
 
 
 def _found(root: Path, table: Mapping[str, tuple[str, ...]]) -> str:

@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from segcli.core.ask import Ask, Box, Point, Polygon, Scribble
 from segcli.core.errors import UsageError
 from segcli.core.rle import Rle, decode, encode
+from segcli.datasets.coco_interactive import KINDS as RECORDED
 from segcli.metrics.deepest import bounding_box, deepest
 from segcli.metrics.seem_clicks import first_click
 
 KINDS = ("point", "stroke", "scribble", "polygon", "box", "mask")
 _BLOCK = 16
+
+
+def kinds_of(layout: str) -> tuple[str, ...]:
+    """The kinds of prompt that can be asked: those that the layout records, or all that can be drawn."""
+    return RECORDED if layout == "coco-interactive" else KINDS
 
 
 def prompt(kind: str, target: NDArray[np.bool_], seed: int, name: str) -> Ask:
@@ -75,7 +81,7 @@ def recorded(kind: str, drawn: Rle) -> Ask:
         return Ask(mask=drawn)
     if kind in ("point", "box"):
         return _joined([prompt(kind, piece, 0, "") for piece in _pieces(decode(drawn))])
-    raise UsageError(f"--prompts {kind}: is not recorded in this data set; there are point, scribble, box, mask")
+    raise UsageError(f"--prompts {kind}: is not recorded in this data set; there are {', '.join(RECORDED)}")
 
 
 def _joined(asks: list[Ask]) -> Ask:

@@ -113,16 +113,15 @@ def iou1(
     from segcli.bench.layouts import photo_layout
     from segcli.bench.noc_measure import Iou1Measure
     from segcli.bench.photos import open_photos
-    from segcli.bench.prompts import KINDS
-    from segcli.datasets.coco_interactive import KINDS as RECORDED
+    from segcli.bench.prompts import KINDS, kinds_of
 
     layout = photo_layout(folder(data), items.layout)
-    known = RECORDED if layout == "coco-interactive" else KINDS
+    known = kinds_of(layout)
     kinds = known if prompts is None else tuple(k.strip() for k in prompts.split(","))
     for kind in kinds:
         if kind not in known:
             raise UsageError(f"--prompts {kind}: there are {', '.join(known)}")
-    if seem_box and known == RECORDED:
+    if seem_box and known != KINDS:
         raise UsageError("--seem-box: this data set records its boxes; take --seem-box away")
     photos = open_photos(Path(data), layout, items.split or "", share("--min-area", min_area))
     model = computing.open(items.seed)

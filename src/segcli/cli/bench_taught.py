@@ -64,8 +64,8 @@ class Taught:
         By name, in --names or the layout's own list; where folders are called by numbers, these are the classes; ids of
         a prompt without names are the values that annotations hold. Raises UsageError.
         """
+        from segcli.bench.layouts import class_of
         from segcli.cli.benching import class_names
-        from segcli.datasets.semantic import first_value
 
         shown = folders.id_of
         if self.prompt is not None:
@@ -75,7 +75,7 @@ class Taught:
             if task.kind == "panoptic":
                 raise UsageError(f"--prompt {self.prompt}: is for panoptic masks; give one for classes")
             if any(name is None for name in task.names.values()):
-                return {number: number - first_value(layout) for number in task.ids}
+                return {number: class_of(layout, number) for number in task.ids}
         elif names is None and all(name.isascii() and name.isdigit() for name in shown):
             return {number: int(name) for name, number in shown.items()}
         order = {name: number for number, name in enumerate(class_names(names, layout))}
