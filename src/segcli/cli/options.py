@@ -56,7 +56,10 @@ class Reading:
 
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGES", help="Photos, directories, globs, or - for the bytes of one photo on stdin."),
+        typer.Argument(
+            metavar="IMAGES",
+            help="Photos, directories, globs, URLs, or - for a photo's bytes on stdin.",
+        ),
     ] = field(default_factory=list)
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look in the directories below a directory too.")
@@ -135,6 +138,8 @@ class Writing(Finishing, Placing):
         names = self.names
         if not self.output:
             raise UsageError("-o is empty; type a directory, a template, or - for stdout")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", self.output) and not self.output.lower().startswith("file://"):
+            raise UsageError(f"-o {self.output}: results are written to this machine; give a directory, and copy it")
         if self.image_type not in ("png", "webp"):
             raise UsageError(f"--image-type {self.image_type}: unknown; type png or webp")
         self.check_finish(names, soft=self.soft)
@@ -168,7 +173,9 @@ class Writing(Finishing, Placing):
         """
         if self.to_stdout:
             return None, None
-        path = Path(self.output)
+        from segcli.io.remote import local
+
+        path = Path(local(self.output))
         for index, part in enumerate(path.parts):
             if "{" in part:
                 return Path(*path.parts[:index]), str(Path(*path.parts[index:]))

@@ -14,6 +14,7 @@ from segcli.io import stream
 from segcli.io.formats import get_reader
 from segcli.io.formats.contract import Annotation, Readable
 from segcli.io.formats.jsonl import masks_of_line
+from segcli.io.remote import Source
 
 _READERS = {".json": "coco", ".jsonl": "jsonl"}
 
@@ -40,7 +41,7 @@ class Candidates:
         except ItemError as error:
             raise UsageError(f"--candidates {error}") from None
 
-    def of(self, relative: PurePosixPath, source: Path | None, *, only: bool) -> tuple[Rle, ...]:
+    def of(self, relative: PurePosixPath, source: Source | None, *, only: bool) -> tuple[Rle, ...]:
         """The masks for a photo; `only`: it is the only photo of the run, so a directory's files are all its own.
 
         Raises UsageError when there is no word of the photo.

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from segcli.core.errors import ItemError, UsageError
 from segcli.core.image import Image
 from segcli.core.rle import Rle, encode
+from segcli.io.remote import Remote, Source
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -77,7 +78,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # it logs some errors besides raising them
 
 
-def read_bytes(path: Path, name: str) -> bytes:
+def read_bytes(path: Source, name: str) -> bytes:
     """The file's bytes. Raises ItemError with one line that names the file and the reason."""
     with _reading(path, name):
         data = path.read_bytes()
@@ -97,12 +98,12 @@ def open_bytes(path: Path, name: str) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _reading(path: Path, name: str) -> Iterator[None]:
+def _reading(path: Source, name: str) -> Iterator[None]:
     """Turn what the operating system raises at a file into ItemError."""
     try:
         yield
     except IsADirectoryError:
-        closed = "" if os.access(path, os.R_OK | os.X_OK) else " that can't be looked into"
+        closed = "" if isinstance(path, Remote) or os.access(path, os.R_OK | os.X_OK) else " that can't be looked into"
         raise ItemError(f"{name}: is a directory{closed}") from None
     except FileNotFoundError:
         dangling = path.is_symlink()

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
 from segcli.core.errors import StorageError, UsageError
+from segcli.io.remote import Remote, Source, below, is_url, local
 
 STDIN = "-"
 
@@ -28,7 +29,7 @@ class Input:
     """
 
     relative: PurePosixPath
-    source: Path | None
+    source: Source | None
     data: bytes | None = None
 
     @property
@@ -58,9 +59,9 @@ def expand(
 
     A directory gives its own photos (by suffix), with `recursive` those below it too; hidden files, and everything
     in `exclude` (the output directory), are left out. A glob that the shell left alone is expanded. "-" is the bytes
-    of one photo. `files_from` names a file (or "-") with one name a line, or NUL-separated names with `null`; these
-    keep the path they are listed with. A file that is named but missing still yields an Input, which fails when it
-    is read. `stdin` defaults to the process's own.
+    of one photo. A URL (`s3://…`) is an object, or the photos below it. `files_from` names a file (or "-") with one
+    name a line, or NUL-separated names with `null`; these keep the path they are listed with. A file that is named but
+    missing still yields an Input, which fails when it is read. `stdin` defaults to the process's own.
 
     Raises UsageError (nothing given, stdin used twice, two photos with one output name) and StorageError (everything
     that was named is missing, a directory that can't be read or holds no photos, an unreadable list).
@@ -72,11 +73,16 @@ def expand(
     skipped = found = 0  # found: photos that a directory listed, which are there
     inputs: list[Input] = []
     excluded = _identity(exclude) if exclude is not None else None
-    for argument in arguments:
+    for argument in map(local, arguments):
         if argument == STDIN:
             inputs.append(Input(PurePosixPath("stdin"), None, (stdin or sys.stdin.buffer).read()))
         elif not argument:
             raise UsageError("an empty name was given as a photo")
+        elif is_url(argument):
+            photos, others = _remote(argument, recursive=recursive)
+            inputs += photos
+            found += len(photos)
+            skipped += others
         elif Path(argument).is_dir():
             photos, others = _directory(Path(argument), recursive=recursive, excluded=excluded)
             inputs += photos
@@ -91,7 +97,7 @@ def expand(
         if not inputs:
             raise StorageError(f"{files_from}: the list names no files")
     inputs = _without_repeats(inputs)
-    missing = [] if found else [i for i in inputs if i.source is not None and not os.path.lexists(i.source)]
+    missing = [] if found else [i for i in inputs if isinstance(i.source, Path) and not os.path.lexists(i.source)]
     if inputs and len(missing) == len(inputs):
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise StorageError(f"{missing[0].name}: no such file or directory{more}")
@@ -145,6 +151,21 @@ def _directory(root: Path, *, recursive: bool, excluded: tuple[int, int] | None)
         hint = "; type -r to look in the directories below it" if below and not recursive else ""
         raise StorageError(f"{root}: no photos in it ({others} other files){hint}")
     return found, others
+
+
+def _remote(url: str, *, recursive: bool) -> tuple[list[Input], int]:
+    """The object that a URL names, or the photos below it."""
+    objects = below(url, recursive=recursive)
+    if objects is None:
+        return [Input(PurePosixPath(Remote(url).name), Remote(url))], 0
+    from segcli.io.images import SUFFIXES
+
+    photos = [one for one in objects if PurePosixPath(one[0]).suffix.lower() in SUFFIXES]
+    if not photos:
+        hint = "" if recursive else "; type -r to look in the directories below it"
+        raise StorageError(f"{url}: no photos in it ({len(objects)} other objects){hint}")
+    photos.sort(key=lambda one: tuple(natural_key(part) for part in PurePosixPath(one[0]).parts))
+    return [Input(PurePosixPath(name), source) for name, source in photos], len(objects) - len(photos)
 
 
 def _walk(
@@ -206,7 +227,9 @@ def _glob(pattern: str, excluded: tuple[int, int] | None) -> list[Input]:
 
 
 def _listed(name: str) -> Input:
-    """A name from a list: it keeps its path when that stays below the current directory."""
+    """A name from a list: it keeps its path when that stays below the current directory; of a URL the last part."""
+    if is_url(name := local(name)):
+        return Input(PurePosixPath(Remote(name).name), Remote(name))
     path = Path(name)
     inside = not path.is_absolute() and ".." not in path.parts and path.parts
     return Input(PurePosixPath(*path.parts) if inside else PurePosixPath(path.name or name), path)
@@ -224,7 +247,9 @@ def _without_repeats(inputs: Iterable[Input]) -> list[Input]:
 
 
 def _real(one: Input) -> str:
-    return STDIN if one.source is None else os.path.realpath(one.source)
+    if isinstance(one.source, Path):
+        return os.path.realpath(one.source)
+    return STDIN if one.source is None else one.source.url
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

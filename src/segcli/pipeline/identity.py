@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from segcli.io.images import read_bytes
+from segcli.io.remote import Remote, Source
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class Identity:
         """True when these bytes are the content."""
         return len(data) == self.size and hashlib.sha256(data).hexdigest() == self.sha256
 
-    def is_of(self, path: Path) -> bool:
+    def is_of(self, path: Source) -> bool:
         """True when the file has this content. Raises OSError when it can't be read."""
         status = path.stat()
         if status.st_size != self.size:
             return False
         if (status.st_mtime_ns, status.st_ctime_ns) == (self.mtime_ns, self.ctime_ns):
             return True
+        if isinstance(path, Remote):
+            return self.is_bytes(path.read_bytes())
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
@@ -48,7 +50,7 @@ def of_bytes(data: bytes) -> Identity:
     return Identity(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def read(path: Path, name: str) -> tuple[bytes, Identity]:
+def read(path: Source, name: str) -> tuple[bytes, Identity]:
     """A file's bytes with their identity. Raises ItemError with one line that names the file and the reason.
 
     The times are taken before the first byte is read: a file that is written to meanwhile differs from them.

@@ -12,6 +12,7 @@ from typing import Any
 
 from segcli.core.ask import Ask
 from segcli.io.formats.contract import Options
+from segcli.io.remote import Source
 
 Rounds = tuple[Ask, ...]
 """One object asked for in one or more rounds: each round's best mask is the next round's `previous`."""
@@ -24,7 +25,7 @@ Asks = Callable[[tuple[int, int]], Sequence[Ask | Rounds]]
 class Item:
     """One photo with its asks.
 
-    source:   a file, or None for image bytes on stdin (`data`).
+    source:   a file or an object in a store, or None for image bytes on stdin (`data`).
     relative: path below the directory that was given, mirrored in the output; a plain name for single files.
     asks:     the asks themselves (an inner tuple is one object asked in rounds), or a function from the photo's size
               to them; such a function raises UsageError when a prompt does not fit the photo.
@@ -34,7 +35,7 @@ class Item:
     """
 
     relative: PurePosixPath
-    source: Path | None
+    source: Source | None
     asks: tuple[Ask | Rounds, ...] | Asks
     data: bytes | None = None
     asked: str = ""
