@@ -172,6 +172,13 @@ def test_chunks_cover_the_range_once_and_fit_in_memory(start, count, side):
     assert all(last - first <= max(2, CHUNK_BYTES // (side * side * 3)) for first, last in chunks)
 
 
+def test_where_the_first_frame_is_bad_no_until_is_offered_that_would_leave_none(tmp_path):
+    (tmp_path / "a.jpg").write_text("hello")
+    with pytest.raises(ItemError, match=r"a.jpg: frame 0 can't be decoded .*the first one; give a whole video") as bad:
+        list(opened(tmp_path / "a.jpg").frames())
+    assert "--until" not in str(bad.value)
+
+
 @pytest.mark.parametrize("bad", [1, 5, 9, 11])
 def test_a_corrupt_packet_is_named_and_the_frames_before_it_come(tmp_path, bad):
     path = clips.clip(tmp_path / "a.mp4", 12, options={"bf": "0", "preset": "ultrafast"})

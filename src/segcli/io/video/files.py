@@ -162,10 +162,10 @@ class VideoFile:
             for frame in _still_whole(decoder, coming):
                 yield frame
                 number += 1
-            raise ItemError(
-                f"{self.name}: frame {number} can't be decoded ({_reason(error)}); the {number} before it are fine: "
-                f"--until {number} stops there"
-            ) from None
+            what = f"{self.name}: frame {number} can't be decoded ({_reason(error)})"
+            if not number:
+                raise ItemError(f"{what}, the first one; give a whole video") from None
+            raise ItemError(f"{what}; the {number} before it are fine: --until {number} stops there") from None
 
     def _same_size(self, frame: Any, size: tuple[int, int] | None, index: int) -> tuple[int, int]:
         if size not in (None, (frame.height, frame.width)):
