@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,77 @@ def test_a_masked_photo_says_what_is_meant_in_others(examples: Path):
         truth = expected[: answer.shape[0], : answer.shape[1]]
         assert (answer & truth).sum() / (answer | truth).sum() > 0.85
         assert (out / "incontext" / "overlay" / f"{name}.jpg").is_file()
+
+
+def test_a_shops_folder_loses_its_backgrounds(examples: Path):
+    run("sh", examples / "shop.sh", cwd=examples)
+    for path in (examples.parent / "seg-out" / "shop").glob("*.png"):
+        with PIL.Image.open(path) as cutout, PIL.Image.open(PHOTOS / f"{path.stem}.jpg") as photo:
+            assert cutout.width < photo.width or cutout.height < photo.height
+            pixels = np.asarray(cutout.convert("RGB"))
+        assert (pixels[0] == 255).mean() > 0.9
+        assert (pixels == 255).all(axis=2).mean() < 0.9
+    assert len(list((examples.parent / "seg-out" / "shop").glob("*.png"))) == 2
+
+
+def test_labelling_goes_on_where_the_first_evening_ended(examples: Path):
+    run("sh", examples / "label.sh", cwd=examples)
+    value = json.loads((examples.parent / "seg-out" / "labelled" / "instances.json").read_text())
+    assert sorted(Path(photo["file_name"]).stem for photo in value["images"]) == NAMES
+    done = (examples.parent / "seg-out" / "labelled" / ".seg-journal.jsonl").read_text().count('{"done":')
+    assert done == len(NAMES)
+
+
+def test_a_gate_counts_clicks_and_writes_what_a_job_shows(examples: Path):
+    run("sh", examples / "gate.sh", cwd=examples)
+    assert (examples.parent / "seg-out" / "gate" / "clicks.csv").read_text().count("\n") == 3
+    assert 'failures="0"' in (examples.parent / "seg-out" / "gate" / "clicks.xml").read_text()
+
+
+def test_two_annotators_are_compared_and_merged(examples: Path):
+    said = run("sh", examples / "annotators.sh", cwd=examples)
+    assert 0.3 < float(said.split()[0]) < 1
+    merged = json.loads((examples.parent / "seg-out" / "annotators" / "agreed" / "instances.json").read_text())
+    both = json.loads((examples.parent / "seg-out" / "annotators" / "bert" / "instances.json").read_text())
+    assert 0 < merged["annotations"][0]["area"] <= both["annotations"][0]["area"]
+
+
+def test_labelme_files_become_a_yolo_data_set(examples: Path):
+    run("sh", examples / "yolo.sh", cwd=examples)
+    out = examples.parent / "seg-out" / "yolo"
+    assert {path.name: path.read_text().split()[0] for path in out.rglob("[cf]*.txt") if path.stem != "classes"} == {
+        "chelsea.txt": "0",
+        "flower.txt": "1",
+    }
+
+
+def test_an_array_of_jobs_writes_one_file_of_all_photos(examples: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+    for number in ("1", "2"):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", number)
+        run("sh", examples / "slurm.sh", cwd=examples)
+    value = json.loads((examples.parent / "seg-out" / "array" / "instances.json").read_text())
+    assert sorted(Path(photo["file_name"]).stem for photo in value["images"]) == NAMES
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed: the example would start a cluster")
+def test_without_ray_the_example_says_what_to_install(examples: Path):
+    assert run("sh", examples / "ray.sh", cwd=examples) == ""
+    assert not (examples.parent / "seg-out" / "ray").exists()
+
+
+@pytest.mark.skipif(
+    find_spec("ray") is None or not os.environ.get("SEG_TEST_RAY"),
+    reason="starts a Ray cluster: needs ray, and SEG_TEST_RAY=1",
+)
+def test_a_ray_cluster_does_the_shards(examples: Path):
+    run("sh", examples / "ray.sh", cwd=examples)
+    value = json.loads((examples.parent / "seg-out" / "ray" / "instances.json").read_text())
+    assert sorted(Path(photo["file_name"]).stem for photo in value["images"]) == NAMES
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="coprocesses are bash's")
+def test_a_shell_talks_with_one_session(examples: Path):
+    rows = run("bash", examples / "coprocess.sh", cwd=examples).splitlines()
+    assert len(rows) == 2
+    assert all(int(row.split()[0]) > 100 for row in rows)
