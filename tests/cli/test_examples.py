@@ -134,6 +134,7 @@ def test_a_view_that_pans_over_a_photo_is_followed(examples: Path):
     assert all(0.03 < (mask == 1).mean() < 0.7 for mask in masks)
     assert all(mask[156 - index, 261 - 7 * index] == 1 for index, mask in enumerate(masks))
     assert (out / "overlay-video" / "pan.mp4").stat().st_size > 1000
+    assert (out / "cutout-video" / "pan.mov").stat().st_size > 1000
 
 
 def test_a_masked_photo_says_what_is_meant_in_others(examples: Path):
