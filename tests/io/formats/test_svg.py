@@ -8,6 +8,7 @@ from tests.io.formats.answers import SIZE, answered, blobs, iou, read, write
 
 from segcli.core import rle
 from segcli.core.errors import ItemError
+from segcli.io.formats import get_reader
 
 
 def test_paths_are_even_odd_in_pixels_of_the_photo_and_say_what_they_are(tmp_path):
@@ -81,3 +82,10 @@ def test_a_path_written_by_seg_is_short(tmp_path):
     mask[10:80, 20:100] = True
     (path,) = write("svg", [answered([mask])], tmp_path)
     assert ElementTree.parse(path).getroot()[0].get("d").count("L") <= 7
+
+
+def test_numbers_behind_the_end_of_a_ring_are_refused(tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M1 1L5 1L5 5Z7"/></svg>')
+    with pytest.raises(ItemError, match="numbers behind it"):
+        list(get_reader("svg").read(path))

@@ -126,6 +126,8 @@ def _rings(d: str) -> list[Ring]:
         kind, relative = letter.upper(), letter.islower()
         if kind not in "MLHVZ":
             raise ValueError(f"a path with curves ({letter}) can't be read: flatten it to straight lines")
+        if kind == "Z" and values:
+            raise ValueError("a path closes (Z) with numbers behind it")
         if kind in "MZ" and points:
             rings.append(np.array(points))
             if kind == "Z":
@@ -139,8 +141,7 @@ def _rings(d: str) -> list[Ring]:
                 y = values[n] + (y if relative else 0)
             else:
                 x, y = (values[n] + (x if relative else 0), values[n + 1] + (y if relative else 0))
-            if kind != "Z":
-                points.append((x, y))
+            points.append((x, y))
     if points:
         rings.append(np.array(points))
     return rings
