@@ -19,8 +19,9 @@ from segcli.core.image import Image
 from segcli.datasets import folders
 from segcli.models.psalm.config import PRESETS, PsalmConfig
 from segcli.models.psalm.decoder import StagePrediction
+from segcli.models.psalm.layout import expand
 from segcli.models.psalm.model import Psalm
-from segcli.models.psalm.prompts import IGNORED
+from segcli.models.psalm.prompts import IGNORED, sentence_ids, sentence_prompt
 from segcli.models.psalm.tokenizer import FILES, Tokenizer, read_tokenizer
 from segcli.registry.load import open_model
 from segcli.train.psalm import LOOPS, PsalmObjective, PsalmRecipe, prepare
@@ -192,6 +193,20 @@ def test_a_batch_is_the_mean_of_its_lessons(school: School, data: PsalmData):
     learned = [int((lesson.labels[1:] != IGNORED).sum()) for lesson in (long, short)]
     together = objective(model, [long, short])["loss_words"].item()
     assert together == pytest.approx(np.average(alone, weights=learned), abs=1e-5)
+
+
+def test_sentences_of_different_lengths_share_a_batch(school: School, data: PsalmData):
+    """What fills the shorter one up is no part of it: the queries get the same states as alone."""
+    words = [sentence_ids([text], school.tokenizer) for text in ("red", "the large red square at the left")]
+    lesson = sentence_source(school, data.refer[0], data.photos)(rng(0))
+    long, short = (replace(lesson, pieces=expand(sentence_prompt(school.tokenizer), (), own)) for own in words[::-1])
+    model, seen = tiny().eval(), []
+    model.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[1:3]))
+    for batch in ([long, short], [long], [short]):
+        PsalmObjective(PsalmRecipe(loss=LOSS))(model, batch)
+    for row in range(2):
+        assert torch.allclose(seen[0][0][row], seen[1 + row][0][0], atol=1e-5)
+        assert torch.allclose(seen[0][1].sentence[row], seen[1 + row][1].sentence[0], atol=1e-5)
 
 
 def test_recomputed_layers_give_the_same_gradient(school: School, data: PsalmData):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segcli.models.psalm.conditions import canonical_order
 from segcli.models.psalm.decoder import Conditions
-from segcli.models.psalm.layout import places
+from segcli.models.psalm.layout import Places, places
 from segcli.models.psalm.model import Heard, Psalm
 from segcli.models.psalm.phi import gradient_checkpointing, run
 from segcli.models.psalm.prompts import IGNORED
@@ -49,7 +49,7 @@ def prepare(model: Psalm, recipe: PsalmRecipe) -> Psalm:
         if recipe.stage == 1:
             parameter.requires_grad_(name.startswith("projector."))
         else:
-            parameter.requires_grad_(not name.startswith("swin."))
+            parameter.requires_grad_(not name.startswith(("swin.", "backbone.")))
     if recipe.checkpointing:
         gradient_checkpointing(model.language)
     return model
@@ -66,20 +66,23 @@ class PsalmObjective:
         """Weighted terms by name."""
         assert isinstance(model, Psalm)
         device = model.mask_tokens.device
-        pixels = torch.stack([lesson.pixels for lesson in batch]).to(device)
-        with torch.no_grad():  # frozen in both stages; its drop-path stays active, as published
-            maps = model.swin(pixels)
-        tokens = model.projector(maps["res5"])
+        maps = self.maps(model, batch)
+        tokens = model.tokens_of(maps)
         hidden = self._hidden(model, batch, tokens)
         if batch[0].kind == "words":
             return {"loss_words": _next_word(model, batch, hidden)}
         image = model.decoder.prepare(*model.pixel_decoder(maps))
         heard = [
-            _ordered(model.heard(states, places(lesson.pieces, tokens.shape[1], len(model.mask_tokens))), lesson)
+            _heard(model, states, places(lesson.pieces, tokens.shape[1], len(model.mask_tokens)), lesson)
             for states, lesson in zip(hidden, batch, strict=True)
         ]
         stages = model.decoder(image, torch.cat([h.queries for h in heard]), _together(heard))
         return self.loss.weighted(self.loss(stages, [_on(lesson.targets, device) for lesson in batch]))
+
+    @torch.no_grad()
+    def maps(self, model: Psalm, batch: Sequence[Lesson]) -> dict[str, Tensor]:
+        """The image encoder's maps; it is frozen in both stages, its drop-path stays active, as published."""
+        return model.maps(torch.stack([lesson.pixels for lesson in batch]).to(model.mask_tokens.device))
 
     def _hidden(self, model: Psalm, batch: Sequence[Lesson], tokens: Tensor) -> Tensor:
         """States [B, L, D]; shorter sequences end in zeros, which no earlier position sees."""
@@ -104,8 +107,9 @@ def _next_word(model: Psalm, batch: Sequence[Lesson], hidden: Tensor) -> Tensor:
     return F.cross_entropy(model.lm_head(torch.cat(states)).float(), torch.cat(wanted))
 
 
-def _ordered(heard: Heard, lesson: Lesson) -> Heard:
-    """Class embeddings back in the list's order."""
+def _heard(model: Psalm, states: Tensor, where: Places, lesson: Lesson) -> Heard:
+    """Queries and conditions of one sample, classes in the list's order; what fills `states` up is left out."""
+    heard = model.heard(states[: len(where.masks)], where)
     classes = heard.conditions.classes
     if classes is None or lesson.shown_at is None:
         return heard

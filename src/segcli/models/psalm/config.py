@@ -70,6 +70,9 @@ class PsalmConfig:
     decoupled:  masks are proposed by mask tokens and then scored by conditions. False is the paper's ablation, in
                 which each condition's own embedding is the query that draws its mask.
     region_points: how many random pixels of a region are read; published: 256. 0 reads all of them, without draws.
+    lite:       a frozen EfficientNet-Lite ("lite0") in place of Swin, for the bundled member.
+    token_maps: maps that the photo's tokens are made from, the finest first; tokens are at twice its stride.
+    placed:     each token of a photo has a learned place added. Swin's maps know where they are, Lite's hardly do.
     """
 
     image_size: int = 1024
@@ -80,11 +83,15 @@ class PsalmConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     decoupled: bool = True
     region_points: int = 0
+    lite: str = ""
+    token_maps: tuple[str, ...] = ("res5",)
+    placed: bool = False
 
     @property
     def image_tokens(self) -> int:
         """Tokens of one photo in the language model's sequence."""
-        return ((self.image_size + 63) // 64) ** 2
+        stride = 2 << int(self.token_maps[0].removeprefix("res"))
+        return (-(-self.image_size // stride)) ** 2
 
 
 PRESETS = {
@@ -98,6 +105,16 @@ PRESETS = {
         phi=PhiSizes(128, 3, 4, 256, 512, 1024),
         pixel_decoder=PixelDecoderConfig(64, 64, 4, 4, 128, 2, 16),
         decoder=DecoderConfig(64, 4, 128, 3, 20),
+    ),
+    "lite0": PsalmConfig(
+        image_size=256,
+        planes=64,
+        phi=PhiSizes(128, 3, 4, 256, 320, 1024),
+        pixel_decoder=PixelDecoderConfig(64, 64, 4, 4, 128, 1, 16),
+        decoder=DecoderConfig(64, 4, 192, 3, 20),
+        lite="lite0",
+        token_maps=("res4", "res5"),
+        placed=True,
     ),
 }
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segcli.models.backbones.efficientnet_lite import EfficientNetLite
 from segcli.models.psalm.conditions import class_means, sentence_mean, states_at
 from segcli.models.psalm.config import PsalmConfig
 from segcli.models.psalm.decoder import Conditions, DecoderImage, MaskedDecoder
 from segcli.models.psalm.layout import Piece, Places
 from segcli.models.psalm.phi import phi_model
+from segcli.models.psalm.picture import MEAN, STD
 from segcli.models.psalm.pixel_decoder import PixelDecoder
 from segcli.models.psalm.projector import Projector
 from segcli.models.psalm.swin import Swin
+
+_LEVELS = ("res2", "res3", "res4", "res5")
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,15 @@ class Psalm(nn.Module):
         super().__init__()
         self.config = config
         hidden, dim = config.phi.hidden, config.decoder.dim
-        channels = config.swin.channels
-        self.swin = Swin(config.swin)
-        self.projector = Projector(channels[-1], config.planes, hidden)
+        if config.lite:
+            self.backbone = EfficientNetLite(config.lite)  # named as in the file that the bundled members share
+            channels = tuple(self.backbone.channels[level] for level in _LEVELS)
+        else:
+            self.swin = Swin(config.swin)
+            channels = config.swin.channels
+        read = sum(channels[_LEVELS.index(level)] for level in config.token_maps)
+        self.projector = Projector(read, config.planes, hidden)
+        self.places = nn.Parameter(torch.zeros(config.image_tokens, hidden)) if config.placed else None
         self.language = phi_model(config.phi)
         self.lm_head = nn.Linear(hidden, config.phi.vocab, bias=False)
         self.pixel_decoder = PixelDecoder(channels, config.pixel_decoder)
@@ -46,15 +57,30 @@ class Psalm(nn.Module):
         self.class_projector = nn.Linear(hidden, dim)
         self.region_projector = nn.Linear(hidden, dim)
 
+    def maps(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The image encoder: normalised pixels [B, 3, S, S] -> res2 to res5, strides 4 to 32."""
+        if not self.config.lite:
+            maps: dict[str, Tensor] = self.swin(pixels)
+            return maps
+        std, mean = (pixels.new_tensor(values)[:, None, None] for values in (STD, MEAN))
+        found: dict[str, Tensor] = self.backbone(pixels * std + mean)
+        return {level: found[level] for level in _LEVELS}
+
+    def tokens_of(self, maps: Mapping[str, Tensor]) -> Tensor:
+        """The encoder's maps -> the language model's tokens [B, T, D]."""
+        finest = maps[self.config.token_maps[0]]
+        read = [_grown(maps[level], finest) for level in self.config.token_maps]
+        tokens: Tensor = self.projector(torch.cat(read, 1) if len(read) > 1 else finest)
+        return tokens if self.places is None else tokens + self.places
+
     def image_tokens(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, S, S] -> the language model's tokens [B, T, D], without what masks need."""
-        tokens: Tensor = self.projector(self.swin(pixels)["res5"])
-        return tokens
+        return self.tokens_of(self.maps(pixels))
 
     def look(self, pixels: Tensor) -> tuple[Tensor, DecoderImage]:
         """Normalised pixels [B, 3, S, S] -> tokens [B, T, D] for the language model, and what the decoder needs."""
-        maps = self.swin(pixels)
-        return self.projector(maps["res5"]), self.decoder.prepare(*self.pixel_decoder(self._for_masks(maps)))
+        maps = self.maps(pixels)
+        return self.tokens_of(maps), self.decoder.prepare(*self.pixel_decoder(self._for_masks(maps)))
 
     def _for_masks(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         """The maps in the mask generator's precision, which may be finer than that of the rest."""
@@ -111,3 +137,10 @@ class Psalm(nn.Module):
                 None if regions is None else [regions],
             ),
         )
+
+
+def _grown(x: Tensor, like: Tensor) -> Tensor:
+    """A map [B, C, h, w] at the size of `like`."""
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,7 +39,7 @@ _ALTERNATIVES = 3  # masks of an ambiguous prompt
 
 
 class PsalmPredictor:
-    """`segcli.models.api.Promptable`, `Referring`, `Tracking` and `Conversing`.
+    """`segcli.models.api.Promptable`, `Referring`, `Worded`, `Tracking` and `Conversing`.
 
     Photos and asks are answered one by one, so that no answer depends on what else is asked; what they share (the
     photo, the beginning of the prompt) is computed once.
@@ -60,6 +61,17 @@ class PsalmPredictor:
         """Longest side in pixels that is looked at."""
         return self.model.config.image_size
 
+    def check_words(self, words: Sequence[str]) -> None:
+        """Raise UsageError for the first phrase or class name with a word that no token stands for.
+
+        Only a tokenizer of whole words, the bundled member's, has such words.
+        """
+        for phrase in words:
+            for word in self.tokenizer.strange(phrase):
+                near = difflib.get_close_matches(word.lower(), self.tokenizer.words(), n=3, cutoff=0.6)
+                hint = f"near ones: {', '.join(near)}" if near else "its card lists the words"
+                raise UsageError(f"{self.name}: does not know the word {word[:40]!r}; {hint}")
+
     def encode(self, images: Sequence[Image]) -> list[Encoded]:
         """Image encoder and pixel decoder. Raises DeviceError when the device has no memory left."""
         return [self.look(image) for image in images]
@@ -73,7 +85,8 @@ class PsalmPredictor:
         """Answer asks about one photo.
 
         Words in several lines are several sentences that mean the same object, joined as the published evaluation of
-        RefCOCO does it. Raises UsageError for prompts that PSALM can't take together, DeviceError for no memory.
+        RefCOCO does it. Raises UsageError for prompts that PSALM can't take together and for words that this member
+        does not know, DeviceError for no memory.
         """
         assert isinstance(encoded, SeenPhoto)
         with torch.inference_mode(), memory_errors(self.name):
@@ -87,9 +100,11 @@ class PsalmPredictor:
     def reply(self, encoded: Encoded, question: str, limit: int = 256) -> str:
         """What the language model says to a question about the photo, word by likeliest word, at most `limit` tokens.
 
-        Raises UsageError for a question that is too long, DeviceError when the device has no memory left.
+        Raises UsageError for a question that is too long or has an unknown word, DeviceError when the device has no
+        memory left.
         """
         assert isinstance(encoded, SeenPhoto)
+        self.check_words([question])
         pieces = expand(question_prompt(self.tokenizer, question))
         with torch.inference_mode(), memory_errors(self.name):
             words = say(self.model, encoded, pieces, self.tokenizer.end, limit)
@@ -115,6 +130,7 @@ class PsalmPredictor:
         return region_features(tokens, small, self.points)
 
     def _answer(self, photo: SeenPhoto, ask: Ask) -> Prediction:
+        self.check_words([*((ask.text,) if ask.text else ()), *ask.classes])
         if ask.kind is not None:
             if not ask.classes:
                 raise UsageError(f"{self.name}: a whole photo is asked for without classes; give a list of them")

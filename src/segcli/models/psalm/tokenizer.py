@@ -10,6 +10,8 @@ from segcli.core.errors import CheckpointError
 
 END = "<|endoftext|>"
 SEG = "[SEG]"
+UNKNOWN = "<unk>"
+"""What a tokenizer of whole words makes of any other word; one of byte pairs has no such token."""
 FILES = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
 """Files of a published folder that say how words become numbers; the first alone, or the other three."""
 
@@ -20,6 +22,7 @@ class Tokenizer:
     def __init__(self, encoding: Any, name: str) -> None:
         self._encoding = encoding
         self.end, self.seg = (self._id(word, name) for word in (END, SEG))
+        self._unknown: int | None = encoding.token_to_id(UNKNOWN)
 
     def _id(self, word: str, name: str) -> int:
         number = self._encoding.token_to_id(word)
@@ -41,6 +44,17 @@ class Tokenizer:
         """Ids of `text`; nothing is added in front or behind."""
         ids: list[int] = self._encoding.encode(text, add_special_tokens=False).ids
         return ids
+
+    def strange(self, text: str) -> list[str]:
+        """The words of `text` that no token stands for; none for a tokenizer of byte pairs."""
+        found = self._encoding.encode(text, add_special_tokens=False)
+        pairs = zip(found.ids, found.offsets, strict=True)
+        return [text[first:last] for number, (first, last) in pairs if number == self._unknown]
+
+    def words(self) -> list[str]:
+        """All tokens, the added ones included, in order of their numbers."""
+        table: dict[str, int] = self._encoding.get_vocab(with_added_tokens=True)
+        return sorted(table, key=table.__getitem__)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens left out."""
