@@ -162,6 +162,21 @@ def test_numbered_files_are_masks_of_one_photo(two, seg, tmp_path):
     assert len(list(read([str(tmp_path / "m")]))) == 3
 
 
+def test_numbered_files_are_compared_as_the_masks_of_one_photo(two, seg, tmp_path):
+    seg("convert", two, "-f", "mask", "-o", tmp_path / "m")
+    code, out, err = seg("iou", two, tmp_path / "m", "--numbered")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "1.0000  mean of 2 pairs in 2 photos"
+
+
+def test_panoptic_pictures_are_not_taken_for_masks(two, seg, tmp_path):
+    seg("convert", two, "-f", "panoptic,palette", "-o", tmp_path / "p")
+    code, _, err = seg("convert", tmp_path / "p" / "panoptic", "-o", tmp_path / "q")
+    assert code == 2
+    assert "panoptic.json says; give that file instead" in err
+    assert seg("convert", tmp_path / "p" / "panoptic.json", "-o", tmp_path / "q")[0] in (0, 3)
+
+
 def test_a_stream_comes_in_and_goes_out(two, seg):
     code, out, err = seg("filter", "-", "--label", "dog", "-f", "jsonl", "-o", "-", stdin=two.read_bytes())
     assert code == 0, err

@@ -230,6 +230,9 @@ def iou(
         str, typer.Option("--by", metavar="overlap|label|id", help="Which masks are compared with each other.")
     ] = "overlap",
     kind: Annotated[str | None, typer.Option("--from", metavar="FORMAT", help="The files' format.")] = None,
+    numbered: Annotated[
+        bool, typer.Option("--numbered", help="NAME-1.png, NAME-2.png, … are masks of one photo NAME.")
+    ] = False,
     as_json: Json = False,
     each: Annotated[bool, typer.Option("--each", help="A line a pair of masks, not only one a photo.")] = False,
     quiet: Quiet = False,
@@ -247,7 +250,7 @@ def iou(
         raise UsageError(f"--by {by}: unknown; type overlap, label or id")
     if first == second == "-":
         raise UsageError("both are -; only one of them can come from stdin")
-    source = From(kind=kind)
+    source = From(kind=kind, numbered=numbered)
     total: list[float] = []
     photos = 0
     for a, b in in_pairs(source.read([first]), source.read([second]), warn if not quiet else lambda line: None):

@@ -91,6 +91,11 @@ def guess(path: Path) -> str:
     if suffix == ".json":
         return _guess_json(path)
     if suffix == ".png" and not _is_indexed(path):
+        for place in (path.parent, path.parent.parent):
+            if (place / "panoptic.json").is_file():
+                raise UsageError(
+                    f"{path}: its colours mean what {place / 'panoptic.json'} says; give that file instead"
+                )
         return "mask"
     if suffix not in _BY_SUFFIX:
         raise UsageError(f"{path}: not known by its name which format it has; say it with --from")
