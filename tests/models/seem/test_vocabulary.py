@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,10 +48,8 @@ def test_an_unknown_word_is_refused_with_near_ones_and_what_to_type_instead():
 
 @given(st.text(max_size=30))
 def test_no_text_does_anything_but_find_a_word_or_be_refused(text: str):
-    try:
+    with suppress(UsageError):
         assert BUNDLED.find(text) in BUNDLED.words
-    except UsageError:
-        pass
 
 
 def test_no_word_stands_twice_and_every_broad_word_covers_words_that_are_there():
