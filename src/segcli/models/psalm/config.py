@@ -72,6 +72,7 @@ class PsalmConfig:
     region_points: how many random pixels of a region are read; published: 256. 0 reads all of them, without draws.
     lite:       a frozen EfficientNet-Lite ("lite0") in place of Swin, for the bundled member.
     token_maps: maps that the photo's tokens are made from, the finest first; tokens are at twice its stride.
+    sure:       a query whose best class is less probable is left out of panoptic maps, unless asked otherwise.
     placed:     each token of a photo has a learned place added. Swin's maps know where they are, Lite's hardly do.
     """
 
@@ -86,6 +87,7 @@ class PsalmConfig:
     lite: str = ""
     token_maps: tuple[str, ...] = ("res5",)
     placed: bool = False
+    sure: float = 0.8
 
     @property
     def image_tokens(self) -> int:
@@ -115,6 +117,7 @@ PRESETS = {
         lite="lite0",
         token_maps=("res4", "res5"),
         placed=True,
+        sure=0.4,
     ),
 }
 

@@ -136,7 +136,7 @@ class PsalmPredictor:
                 raise UsageError(f"{self.name}: a whole photo is asked for without classes; give a list of them")
             things = countable(ask.classes, ask.things)
             seen = propose(self.model, photo, ask.classes, self.tokenizer)
-            return whole_photo(seen, ask.kind, ask.classes, things, ask.threshold)
+            return whole_photo(seen, ask.kind, ask.classes, things, ask.threshold, self.model.config.sure)
         places = ask.points or ask.boxes or ask.scribbles or ask.polygons or ask.mask or ask.previous
         if sum(map(bool, (ask.text, ask.references, places))) != 1:
             raise UsageError(

@@ -54,16 +54,21 @@ def propose(model: Psalm, photo: SeenPhoto, names: Sequence[str], tokenizer: Tok
 
 
 def whole_photo(
-    seen: Proposals, kind: Kind, names: Sequence[str], things: Sequence[bool | None], threshold: float | None
+    seen: Proposals,
+    kind: Kind,
+    names: Sequence[str],
+    things: Sequence[bool | None],
+    threshold: float | None,
+    sure: float = OBJECT,
 ) -> Prediction:
     """All segments of a photo, surest first. What nobody calls stuff is a thing.
 
-    threshold: panoptic, a query's class probability (0.8 as published); semantic, a pixel's score (every pixel has a
+    threshold: panoptic, a query's class probability (None: `sure`, 0.8 as published); semantic, a pixel's score (every pixel has a
     class); instance, a mask's score (all of the best hundred). `ids` of a semantic answer are places in `names`.
     """
     counted = [thing is not False for thing in things]
     if kind == "panoptic":
-        rows = _panoptic(seen, counted, OBJECT if threshold is None else threshold)
+        rows = _panoptic(seen, counted, sure if threshold is None else threshold)
     elif kind == "semantic":
         rows = _semantic(seen, threshold or 0.0)
     else:
