@@ -63,8 +63,9 @@ def whole_photo(
 ) -> Prediction:
     """All segments of a photo, surest first. What nobody calls stuff is a thing.
 
-    threshold: panoptic, a query's class probability (None: `sure`, 0.8 as published); semantic, a pixel's score (every pixel has a
-    class); instance, a mask's score (all of the best hundred). `ids` of a semantic answer are places in `names`.
+    threshold: panoptic, a query's class probability (None: `sure`, 0.8 as published); semantic, a pixel's score (every
+    pixel has a class); instance, a mask's score (all of the best hundred). `ids` of a semantic answer are places in
+    `names`.
     """
     counted = [thing is not False for thing in things]
     if kind == "panoptic":
