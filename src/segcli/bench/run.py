@@ -18,6 +18,10 @@ from segcli.core.errors import StorageError, UsageError
 
 Tell = Callable[[int, int], None]
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's parameters
+_LARGEST_ARRAY = 1 << 25  # bytes, the most that mallopt takes
+_KEPT = 1 << 28
+
 
 def run(
     measure: Measure,
@@ -101,7 +105,23 @@ def _begin(measure: Measure) -> None:
     """Keep the measure; several processes with several threads each would only get in each other's way."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    _keep_memory()
     _here[:] = [measure]
+
+
+def _keep_memory() -> None:
+    """Let the C library keep what arrays gave back.
+
+    By default glibc maps and unmaps every array of some size, and the kernel clears its pages each time. Several
+    processes at once wait for each other there: two scored 1.5 times as fast as one, and 1.9 times with this.
+    Elsewhere than with glibc nothing is done.
+    """
+    from ctypes import CDLL
+
+    mallopt = getattr(CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST_ARRAY)
+        mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def _measure_here(name: str) -> Record:
