@@ -112,6 +112,9 @@ def test_a_region_of_another_photo_is_a_prompt_with_and_without_words(here: Here
         assert ran.lines[0]["ask"]["references"][0]["image"] == mug.name
     both = here("refer", "red", street, "--like", "my@home:1.png@10,10", "-f", "jsonl", "-o", "-")
     assert (both.lines[0]["ask"]["text"], [m["area"] for m in both.lines[0]["masks"]]) == ("red", [600])
+    pointed = here("point", street, "--like", "my@home:1.png@10,10", "-f", "jsonl", "-o", "-")
+    assert (pointed.code, [m["area"] for m in pointed.lines[0]["masks"]]) == (0, [400]), pointed.stderr
+    assert here("point", street, "--like", "my@home:1.png@10,10", "--everything").code == 2
     several = ("--like", f"{mug.name}@10,10", "--like", f"{street}@12,12", "--all", "-f", "jsonl", "-o", "-")
     assert [m["area"] for m in here("refer", "", street, *several).lines[0]["masks"]] == [600, 400, 64]
 

@@ -22,6 +22,7 @@ Examples:
   seg point photo.jpg --everything -f palette            all that is there
   seg point --prompts asks.jsonl -f overlay              many photos, many asks
   seg point photo.jpg --at 320,240 --classes cat,dog,bird -f overlay   and what it is
+  seg point left.jpg --like right.jpg:mask.png -m psalm-nano   the same object from another side
   seg point photo.jpg --at 320,240 -f cutout -o - | display -
   seg point --prompts -                                  a live session, a JSON line each way"""
 
@@ -35,6 +36,15 @@ def point(
         str | None,
         typer.Option(
             "--prompts", metavar="FILE|-", help="Asks as JSON lines (seg-stream(5)); - answers them as they come."
+        ),
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--like",
+            metavar="REF@X,Y|REF:MASK",
+            help="The same object in another photo, for models that compare views. Repeatable.",
+            show_default=False,
         ),
     ] = None,
     everything: Annotated[
@@ -70,6 +80,8 @@ def point(
     """
     for group in (reading, writing, computing, telling):
         group.check()
+    if like and (asked is not None or everything):
+        raise UsageError("--like goes with photos and prompts of the command line; take --prompts or --everything away")
     if asked is not None and (prompts.given or reading.images or reading.files_from or reading.recursive):
         raise UsageError("--prompts brings photos and prompts itself; take the others away, or --prompts")
     if everything:
@@ -81,19 +93,24 @@ def point(
 
         answer_prompts("point", asked, reading, writing, computing, telling, needs_masks=require_mask)
 
+    from segcli.cli import likes
     from segcli.registry.weights import find
 
-    parsed = prompts.parse()
+    regions = [likes.parse(one) for one in like or ()]
+    parsed = prompts.parse(alike=bool(regions))
     entry = find(computing.model)
-    refuse_what_it_does_not_take(entry, parsed.kinds)
+    refuse_what_it_does_not_take(entry, {**({"reference": "--like"} if regions else {}), **parsed.kinds})
 
     from segcli.cli.running import photos, refuse_clashes, run_items
 
     found = photos(reading, writing, telling)
 
+    from dataclasses import replace
+
     from segcli.pipeline.plan import Item
 
-    asks = parsed.asks()
+    references = tuple(region.reference() for region in regions)
+    asks = tuple(replace(ask, references=references) for ask in parsed.asks())
     items = [Item(one.relative, one.source, asks, one.data) for one in found.inputs]
     refuse_clashes(items, writing.place[1])
     run_items(

@@ -115,11 +115,12 @@ class Prompts(Places):
         ),
     ] = None
 
-    def parse(self) -> Parsed:
-        """Understand every prompt. Raises UsageError with a line that names it."""
+    def parse(self, alike: bool = False) -> Parsed:
+        """Understand every prompt. `alike`: --like says what is meant already. Raises UsageError that names it."""
         classes = ClassList() if self.classes is None else parse_classes(self.classes)
         parsed = replace(super().parse(), classes=classes, multimask=self.multimask, each=self.each)
-        parsed.check()
+        if not alike or self.each:
+            parsed.check()
         return parsed
 
 
