@@ -184,6 +184,7 @@ def test_photos_waiting_stay_within_the_memory_given(tmp_path, monkeypatch):
 
 
 def engine_run(plan: Plan, limit: int, heard: Heard) -> int:
+    from segcli.pipeline.answering import Here
     from segcli.pipeline.names import Names
     from segcli.pipeline.signals import Stop
     from segcli.pipeline.work import Writer
@@ -191,7 +192,7 @@ def engine_run(plan: Plan, limit: int, heard: Heard) -> int:
     writer = Writer(
         Plan(plan.items, Output(None, formats=("mask",)), "x", "m"), FORMATS, Names([], plan.output), None, False
     )
-    moving = engine.Engine(Bright(), writer, None, 4, 2, limit, heard, Stop())
+    moving = engine.Engine(Here(Bright(), 4, heard.notice), writer, None, 2, limit, Stop())
     try:
         return sum(isinstance(outcome, engine.Finished) for outcome in moving.outcomes(plan.items))
     finally:

@@ -1,28 +1,26 @@
-"""The moving parts of a run: a bounded number of reads, one batch in the model, a bounded number of writes."""
+"""The moving parts of a run: a bounded number of reads, batches that are answered, a bounded number of writes."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from segcli.core.errors import DeviceError, SegError, StorageError
+from segcli.core.errors import SegError, StorageError
 from segcli.io.formats.contract import Rendered
-from segcli.models.api import Encoded, Promptable
-from segcli.pipeline.events import Events
+from segcli.pipeline.answering import Answering
 from segcli.pipeline.journal import Entry
 from segcli.pipeline.plan import Item
 from segcli.pipeline.resume import Existing, RefusedError
 from segcli.pipeline.signals import Stop
-from segcli.pipeline.work import Answers, Photo, Writer, answer, read
+from segcli.pipeline.work import Answers, Photo, Question, Writer, read
 
 _UNSEEN = 1 << 20
 """Bytes that a photo is taken for until the first one was seen."""
 
 _READ_AHEAD = 2
-"""Batches that are read while one is encoded: one to have ready, one to make up for a slow photo."""
+"""Batches that are read while one is answered: one to have ready, one to make up for a slow photo."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,11 @@ Outcome = Finished | Skipped | Failed
 
 @dataclass(eq=False)
 class _Slot:
-    """An item on its way: first its reading, then its writing, at last its outcome."""
+    """An item on its way: first its reading, then the photo that is being asked about, its writing, its outcome."""
 
     item: Item
     reading: Future[Photo] | None = None
+    photo: Photo | None = None
     writing: Future[tuple[Entry, list[Rendered]]] | None = None
     outcome: Outcome | None = None
     nbytes: int = 0
@@ -67,15 +66,13 @@ class _Slot:
 
 @dataclass(eq=False)
 class Engine:
-    """Runs items through a model. One `outcomes` at a time; `close` waits for what is being written."""
+    """Runs items: reads, answers, writes. One `outcomes` at a time; `close` waits for what is being written."""
 
-    model: Promptable | Callable[[], Promptable]
+    answering: Answering[_Slot]
     writer: Writer
     existing: Existing | None
-    batch: int
     threads: int
-    memory: int  # bytes
-    events: Events
+    memory: int  # bytes of photos and files that wait, for each place where photos are answered
     stop: Stop
     _slots: deque[_Slot] = field(default_factory=deque)  # in the order of the plan, those not yet passed on
     _typical: int = field(default_factory=lambda: _UNSEEN)  # bytes of a decoded photo, as far as seen
@@ -83,12 +80,11 @@ class Engine:
     def __post_init__(self) -> None:
         self._readers = ThreadPoolExecutor(self.threads, "seg-read")
         self._writers = ThreadPoolExecutor(self.threads, "seg-write")
-        self._opened: Promptable | None = None
 
     def outcomes(self, items: Sequence[Item]) -> Iterator[Outcome]:
         """What became of each item, in order. Ends early when `stop` is set, after what is in the model is written.
 
-        Raises what concerns all items: StorageError, and what opening the model raises.
+        Raises what concerns all items: StorageError, and what `Answering` raises.
         """
         upcoming = iter(items)
         more = True
@@ -99,22 +95,26 @@ class Engine:
                 else:
                     self._slots.append(self._begin(item))
             reading = [slot for slot in self._slots if slot.reading is not None]
-            if reading:
-                self._encode(reading[: self.batch])
-            yield from self._settled(wait=not reading)
+            giving = bool(reading) and self.answering.free
+            if giving:
+                self._give(reading[: self.answering.batch])
+            waiting = not giving and self.answering.busy
+            self._take(wait=waiting)
+            yield from self._settled(wait=not (reading or waiting))
             if not (more or self._slots):
                 return
         for slot in self._slots:
             if slot.reading is not None:
                 slot.reading.cancel()
-        self._slots = deque(slot for slot in self._slots if slot.reading is None)
+        self._slots = deque(slot for slot in self._slots if slot.reading is None and slot.photo is None)
         while self._slots:
             yield from self._settled(wait=True)
 
     def close(self) -> None:
-        """Wait for what is being read and written; nothing new begins."""
+        """Wait for what is being read and written; nothing new begins, and what is not answered yet is dropped."""
         self._readers.shutdown(cancel_futures=True)
         self._writers.shutdown()
+        self.answering.close()
 
     def _begin(self, item: Item) -> _Slot:
         """Skip, refuse or start to read an item."""
@@ -125,7 +125,8 @@ class Engine:
                 return _Slot(item, outcome=Failed(item, error, refused=True))
             if entry is not None:
                 return _Slot(item, outcome=Skipped(item, entry))
-        side = None if self._needs_photo() else self._model().reads
+        self.answering.start()
+        side = None if self._needs_photo() else self.answering.reads
         return _Slot(item, reading=self._readers.submit(read, item, side))
 
     def _room(self) -> bool:
@@ -135,10 +136,11 @@ class Engine:
             return True
         held = sum(self._bytes(slot) for slot in self._slots)
         waiting = len(self._slots) - reading
+        batch, places = self.answering.batch, self.answering.places
         return (
-            reading < _READ_AHEAD * self.batch + self.threads
-            and waiting < 8 * self.batch + 4 * self.threads
-            and held + self._typical <= self.memory
+            reading < _READ_AHEAD * batch * places + self.threads
+            and waiting < 8 * batch * places + 4 * self.threads
+            and held + self._typical <= self.memory * places
         )
 
     def _bytes(self, slot: _Slot) -> int:
@@ -150,14 +152,9 @@ class Engine:
         output = self.writer.plan.output
         return any(output.options.needs_photo(self.writer.formats[name]) for name in output.formats)
 
-    def _model(self) -> Promptable:
-        if self._opened is None:
-            self._opened = self.model if isinstance(self.model, Promptable) else self.model()
-        return self._opened
-
-    def _encode(self, slots: Sequence[_Slot]) -> None:
-        """Wait for the photos of a batch, put them through the model, and start to write the answers."""
-        photos: list[tuple[_Slot, Photo]] = []
+    def _give(self, slots: Sequence[_Slot]) -> None:
+        """Wait for the photos of a batch and have them answered."""
+        batch: list[tuple[_Slot, Question]] = []
         for slot in slots:
             reading, slot.reading = slot.reading, None
             if reading is None:
@@ -167,49 +164,23 @@ class Engine:
             except Exception as error:  # a bug at one photo must not cost a night's batch; exit code 1
                 slot.outcome = Failed(slot.item, error)
                 continue
-            slot.nbytes = photo.nbytes
+            slot.photo, slot.nbytes = photo, photo.nbytes
             self._typical = max(self._typical, photo.nbytes)
-            photos.append((slot, photo))
-        self._answer(photos)
+            batch.append((slot, photo.question))
+        if batch:
+            self.answering.give(batch)
 
-    def _answer(self, photos: Sequence[tuple[_Slot, Photo]]) -> None:
-        if not photos:
-            return
-        start = time.perf_counter()
-        try:
-            encoded = self._model().encode([photo.image for _, photo in photos])
-        except Exception as error:
-            self._split(photos, error)
-            return
-        share = (time.perf_counter() - start) / len(photos)
-        for (slot, photo), one in zip(photos, encoded, strict=True):
-            try:
-                self._submit(slot, photo, one, share)
-            except Exception as error:
-                slot.outcome = Failed(slot.item, _named(slot.item, error))
-
-    def _split(self, photos: Sequence[tuple[_Slot, Photo]], error: Exception) -> None:
-        """A batch failed: try smaller ones; at one photo it is that photo's failure."""
-        if len(photos) == 1:
-            slot = photos[0][0]
-            slot.outcome = Failed(slot.item, _named(slot.item, error))
-            return
-        size = 1
-        if isinstance(error, DeviceError | MemoryError):
-            size = len(photos) // 2
-            if size < self.batch:
-                self.batch = size
-                self.events.notice(f"out of memory with {len(photos)} photos at a time: going on with {size}")
-        for first in range(0, len(photos), size):
-            self._answer(photos[first : first + size])
-
-    def _submit(self, slot: _Slot, photo: Photo, encoded: Encoded, seconds: float) -> None:
-        start = time.perf_counter()
-        asks, predictions = answer(self._model(), encoded, photo.rounds)
-        answers = Answers(photo, asks, predictions, seconds + time.perf_counter() - start)
-        height, width = photo.image.size
-        slot.nbytes = photo.nbytes + 4 * height * width  # a dense mask, and at most an RGBA file of it
-        slot.writing = self._writers.submit(self.writer.write, answers)
+    def _take(self, *, wait: bool) -> None:
+        """Start to write the answers that are there."""
+        for slot, answer in self.answering.take(wait=wait):
+            photo, slot.photo = slot.photo, None
+            if isinstance(answer, Exception):
+                slot.outcome = Failed(slot.item, answer)
+            elif photo is not None:
+                height, width = photo.image.size
+                slot.nbytes = photo.nbytes + 4 * height * width  # a dense mask, and at most an RGBA file of it
+                answers = Answers(photo, answer.asks, answer.predictions, answer.seconds)
+                slot.writing = self._writers.submit(self.writer.write, answers)
 
     def _settled(self, *, wait: bool) -> Iterator[Outcome]:
         """The outcomes that are there, in order; with `wait`, at least the next one."""
@@ -231,12 +202,3 @@ class Engine:
 
 def _succeeded(reading: Future[Photo]) -> bool:
     return reading.done() and not reading.cancelled() and reading.exception() is None
-
-
-def _named(item: Item, error: Exception) -> Exception:
-    """A model's error with the item's name before it."""
-    if isinstance(error, MemoryError):
-        error = DeviceError("out of memory: give a smaller photo, or fewer asks at a time")
-    if isinstance(error, SegError) and item.name not in str(error):
-        return type(error)(f"{item.name}: {error}")
-    return error

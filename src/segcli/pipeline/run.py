@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from segcli.core.errors import SegError, UsageError
-from segcli.io import atomic, stream
+from segcli.io import outputs, stream
 from segcli.io.formats import get_format
 from segcli.io.formats.contract import Format, Rendered
 from segcli.models.api import Promptable
+from segcli.pipeline.answering import Here
 from segcli.pipeline.engine import Engine, Failed, Finished, Outcome, Skipped
 from segcli.pipeline.events import Events, Record, Summary
 from segcli.pipeline.journal import Entry, Journal
@@ -98,7 +99,9 @@ def run(
             stack.callback(journal.close)
             if journal.damaged:
                 events.notice(f"{journal.damaged} damaged lines in the journal: what they say is done again")
-            run_files = [path for name in plan.output.formats if (path := formats[name].run_file) is not None]
+            run_files = [
+                path for name in plan.output.formats if (path := plan.output.run_file(formats[name])) is not None
+            ]
             existing = Existing(journal, plan, run_files, force=how.force)
             existing.check_run_files(keys)
         items = [item for item in plan.items if how.shard is None or how.shard.owns(item.key)]
@@ -108,7 +111,8 @@ def run(
             _dry_run(plan, items, existing, events, summary)
             return summary
         writer = Writer(plan, formats, names, existing, events.wants_records)
-        engine = Engine(model, writer, existing, how.batch, how.threads, how.memory_mb << 20, events, stop)
+        answering: Here[Any] = Here(model, how.batch, events.notice)
+        engine = Engine(answering, writer, existing, how.threads, how.memory_mb << 20, stop)
         try:
             outcomes = _told(engine.outcomes(items), how, existing, events, summary, stop, plan)
             if existing is None:
@@ -219,7 +223,7 @@ def _to_stdout(plan: Plan, formats: Mapping[str, Format], outcomes: Iterable[Out
         raise UsageError("-o - takes one format: give -o DIR for several")
     name = plan.output.formats[0]
     finished = (outcome for outcome in outcomes if isinstance(outcome, Finished))
-    if (run_file := formats[name].run_file) is not None:
+    if (run_file := plan.output.run_file(formats[name])) is not None:
         fragments = (fragment for outcome in finished for fragment in outcome.entry.fragments[run_file])
         for chunk in formats[name].assemble(fragments, plan.output.options):
             stdout.write(chunk)
@@ -235,26 +239,31 @@ def _to_stdout(plan: Plan, formats: Mapping[str, Format], outcomes: Iterable[Out
             stdout.flush()
 
 
+def _run_files(plan: Plan, formats: Mapping[str, Format]) -> dict[str, str]:
+    """The paths of files for the whole run, by their formats."""
+    output = plan.output
+    return {name: path for name in output.formats if (path := output.run_file(formats[name])) is not None}
+
+
 def _write_run_files(
     plan: Plan, formats: Mapping[str, Format], existing: Existing, how: How, events: Events, summary: Summary
 ) -> None:
     """Put together the files for the whole run once every shard is through; the last one does it."""
-    names = [name for name in plan.output.formats if formats[name].run_file is not None]
+    paths = _run_files(plan, formats)
     journal = existing.journal
-    if not names:
+    if not paths:
         return
     if summary.refused:  # an item that was refused has its part in the file as it is
-        events.notice(f"{' and '.join(str(formats[name].run_file) for name in names)}: not written, see above")
+        events.notice(f"{' and '.join(paths.values())}: not written, see above")
         return
     if how.shard is not None:
         journal.refresh()
         waiting = sum(not journal.settled(item.key, plan.item_fingerprint(item)) for item in plan.items)
         if waiting:
-            files = " and ".join(str(formats[name].run_file) for name in names)
+            files = " and ".join(paths.values())
             events.notice(f"{files}: left to the last shard, {waiting} photos are not done yet")
             return
-    for name in names:
-        path = str(formats[name].run_file)
+    for name, path in paths.items():
         digest, size = hashlib.sha256(), 0
 
         def counted(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -266,7 +275,7 @@ def _write_run_files(
 
         fragments = (fragment for entry in _entries(plan, journal) for fragment in entry.fragments.get(path, ()))
         journal.write_begin(path, plan.run_fingerprint, [path])
-        atomic.write(existing.directory / path, counted(formats[name].assemble(fragments, plan.output.options)))
+        outputs.write(existing.directory / path, counted(formats[name].assemble(fragments, plan.output.options)))
         journal.write_run((path, size, digest.hexdigest()), plan.run_fingerprint)
         summary.run_files.append(path)
 

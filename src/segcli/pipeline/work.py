@@ -6,15 +6,15 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from segcli.core import geometry
 from segcli.core.ask import Ask
 from segcli.core.errors import DeviceError, UsageError
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
-from segcli.io import atomic, images, stream
+from segcli.io import images, outputs, stream
 from segcli.io.formats.contract import Answered, Format, Rendered
+from segcli.io.remote import Source
 from segcli.models.api import Encoded, Promptable
 from segcli.pipeline import identity
 from segcli.pipeline.journal import Entry, Wrote
@@ -34,10 +34,33 @@ class Photo:
     seconds: float
 
     @property
+    def question(self) -> Question:
+        """What a model is asked."""
+        return Question(self.item.name, self.image, self.rounds)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of decoded pixels held."""
         alpha = 0 if self.image.alpha is None else self.image.alpha.nbytes
         return self.image.pixels.nbytes + alpha
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model needs of a photo. Plain data, so that the model may be on another machine."""
+
+    name: str
+    image: Image
+    rounds: list[Rounds]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer: one (last round's) ask and its prediction for each object asked for, and what it took."""
+
+    asks: list[Ask]
+    predictions: list[Prediction]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -147,7 +170,7 @@ class Writer:
         fragments = {
             path: [self.formats[kind].fragment(one, output.options) for one in answered]
             for kind in output.formats
-            if (path := self.formats[kind].run_file) is not None
+            if (path := output.run_file(self.formats[kind])) is not None
         }
         fingerprint, name = self.plan.item_fingerprint(photo.item), photo.item.name
         wrote: list[list[Wrote]] = [[] for _ in answered]
@@ -183,9 +206,7 @@ class Writer:
         return entry, [file for files in rendered for file in files]
 
 
-def put(directory: Path, path: str, data: bytes) -> Wrote:
+def put(directory: Source, path: str, data: bytes) -> Wrote:
     """Write one file at once or not at all. Raises StorageError or ItemError."""
-    target = directory / path
-    atomic.make_directory(target.parent)
-    atomic.write(target, data)
+    outputs.write(directory / path, data)
     return path, len(data), hashlib.sha256(data).hexdigest()
