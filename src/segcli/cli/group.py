@@ -151,7 +151,7 @@ def group(
         )
         for one in found.inputs
     ]
-    refuse_clashes(items, writing.place[1])
+    refuse_clashes(items, writing)
     search = Search(grid=grid)
 
     def prepare(model: Promptable) -> Promptable:

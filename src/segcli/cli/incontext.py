@@ -76,7 +76,7 @@ def incontext(
     from segcli.pipeline.plan import Item
 
     items = [Item(one.relative, one.source, (Ask(),), one.data) for one in found.inputs]
-    refuse_clashes(items, writing.place[1])
+    refuse_clashes(items, writing)
     lesson = shown_to(
         shown, number("--seed", computing.seed, low=0), memory=number("--cache-mb", computing.cache_mb, low=0) << 20
     )

@@ -18,6 +18,7 @@ from segcli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from segcli.io.formats.contract import Options
+    from segcli.io.remote import Source
 
 FORMATS = (
     *("mask", "palette", "cutout", "overlay", "coco", "panoptic", "semantic"),
@@ -138,8 +139,12 @@ class Writing(Finishing, Placing):
         names = self.names
         if not self.output:
             raise UsageError("-o is empty; type a directory, a template, or - for stdout")
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", self.output) and not self.output.lower().startswith("file://"):
-            raise UsageError(f"-o {self.output}: results are written to this machine; give a directory, and copy it")
+        if "::" in self.output and "://" in self.output:
+            raise UsageError(f"-o {self.output}: give the URL of the store itself, without what stands before ::")
+        if re.match(r"https?://", self.output, re.IGNORECASE):
+            raise UsageError(
+                f"-o {self.output}: web servers take no files; give a directory, s3://…, gs://… or sftp://…"
+            )
         if self.image_type not in ("png", "webp"):
             raise UsageError(f"--image-type {self.image_type}: unknown; type png or webp")
         self.check_finish(names, soft=self.soft)
@@ -165,17 +170,22 @@ class Writing(Finishing, Placing):
         return self.output == "-"
 
     @property
-    def place(self) -> tuple[Path | None, str | None]:
-        """The directory (None for stdout) and the template below it, if one was given.
+    def place(self) -> tuple[Source | None, str | None]:
+        """The directory or URL (None for stdout) and the template below it, if one was given.
 
         The directory is what stands before the first part with a field in braces. A name that ends like a file
-        ("cat.png") and is no directory is a template without fields, for one photo.
+        ("cat.png") and is no directory is a template without fields, for one photo, or for the one file of all.
         """
         if self.to_stdout:
             return None, None
-        from segcli.io.remote import local
+        from segcli.io.remote import is_url, local
 
-        path = Path(local(self.output))
+        typed = local(self.output)
+        if is_url(typed):
+            from segcli.io.outputs import split
+
+            return split(typed, _IMAGE_SUFFIXES)
+        path = Path(typed)
         for index, part in enumerate(path.parts):
             if "{" in part:
                 return Path(*path.parts[:index]), str(Path(*path.parts[index:]))

@@ -108,7 +108,7 @@ def panoptic(
 
     ask = Ask(classes=listed.names, things=listed.said, kind=cast("Kind", kind), threshold=score)
     items = [Item(one.relative, one.source, (ask,), one.data) for one in found.inputs]
-    refuse_clashes(items, writing.place[1])
+    refuse_clashes(items, writing)
     run_items(
         *("panoptic", items, entry, reading, writing, computing, telling), classes=listed, needs_masks=require_mask
     )

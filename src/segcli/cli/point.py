@@ -112,7 +112,7 @@ def point(
     references = tuple(region.reference() for region in regions)
     asks = tuple(replace(ask, references=references) for ask in parsed.asks())
     items = [Item(one.relative, one.source, asks, one.data) for one in found.inputs]
-    refuse_clashes(items, writing.place[1])
+    refuse_clashes(items, writing)
     run_items(
         *("point", items, entry, reading, writing, computing, telling), classes=parsed.classes, needs_masks=require_mask
     )
@@ -155,7 +155,7 @@ def _everything(
 
     search = Search(grid=asks_on_a_side, crops=layers)
     items = [Item(one.relative, one.source, (Ask(),), one.data) for one in found.inputs]
-    refuse_clashes(items, writing.place[1])
+    refuse_clashes(items, writing)
     run_items(
         *("point", items, entry, reading, writing, computing, telling),
         needs_masks=needs_masks,

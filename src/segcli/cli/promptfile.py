@@ -43,7 +43,7 @@ def answer_prompts(
     from segcli.cli.running import refuse_clashes, run_items
 
     items = read_items(source, entry)
-    refuse_clashes(items, writing.place[1])
+    refuse_clashes(items, writing)
     run_items(verb, items, entry, reading, writing, computing, telling, needs_masks=needs_masks)
 
 

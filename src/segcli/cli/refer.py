@@ -127,7 +127,7 @@ def refer(
     )
     asks = (replace(whole, text=text),) if phrases is None else one_each(whole, texts)
     items = [Item(one.relative, one.source, asks, one.data) for one in found.inputs]
-    refuse_clashes(items, writing.place[1])
+    refuse_clashes(items, writing)
     run_items("refer", items, entry, reading, writing, computing, telling, needs_masks=require_mask)
 
 

@@ -21,6 +21,7 @@ _LEFT_OUT = 8  # classes that a line names
 if TYPE_CHECKING:
     from segcli.core.ask import Ask
     from segcli.io.inputs import Found
+    from segcli.io.remote import Source
     from segcli.models.api import Promptable
     from segcli.pipeline.events import Summary
     from segcli.pipeline.plan import Item
@@ -32,7 +33,7 @@ def photos(reading: Reading, writing: Writing, telling: Telling) -> Found:
     from segcli.io.inputs import expand
 
     directory, _ = writing.place
-    if directory is not None and any(_base(typed).is_relative_to(directory.resolve()) for typed in reading.images):
+    if directory is not None and any(_is_in(typed, directory) for typed in reading.images):
         directory = None  # results go among the photos: to leave out all that is in there would leave nothing
     found = expand(
         reading.images,
@@ -44,6 +45,15 @@ def photos(reading: Reading, writing: Writing, telling: Telling) -> Found:
     if found.skipped and telling.verbose:
         warn(f"{found.skipped} other files passed over")
     return found
+
+
+def _is_in(typed: str, directory: Source) -> bool:
+    """Whether typed photos lie in a directory, or below it."""
+    from segcli.io.remote import Remote, is_url, local
+
+    if is_url(typed := local(typed)):
+        return isinstance(directory, Remote) and Remote(typed).is_below(directory)
+    return isinstance(directory, Path) and _base(typed).is_relative_to(directory.resolve())
 
 
 def _base(typed: str) -> Path:
@@ -175,11 +185,16 @@ def asked(items: Sequence[Item]) -> tuple[Ask, ...]:
     return tuple(found)
 
 
-def refuse_clashes(items: Sequence[Item], template: str | None) -> None:
+def refuse_clashes(items: Sequence[Item], writing: Writing) -> None:
     """Raise UsageError when a template would call the files of two photos the same."""
+    directory, template = writing.place
     if template is None or len(items) < 2:
         return
     from segcli.io.inputs import refuse_collisions
+    from segcli.pipeline.plan import Output
+
+    if Output(directory, template, writing.names).one_file is not None:
+        return
 
     def named(photo: Item) -> str:
         path = photo.relative

@@ -234,6 +234,8 @@ class VideoWriting:
         kinds = self.kinds
         if not self.output:
             raise UsageError("-o is empty; type a directory, or - for stdout")
+        if "://" in self.output:
+            raise UsageError(f"-o {self.output}: what is followed is written to this machine; give a directory")
         if self.output == "-" and kinds != ("jsonl",):
             raise UsageError("-o - writes JSON lines; add -f jsonl, or give a directory")
         if self.cutout_codec not in ("prores", "vp9"):

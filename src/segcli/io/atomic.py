@@ -46,7 +46,7 @@ def write(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) -> No
     what was at `path` before is still there. Errors that `data` raises while it is read pass through.
     """
     chunks = (data,) if isinstance(data, bytes | bytearray | memoryview) else data
-    temporary = path.parent / f"{PREFIX}{_HOST}-{os.getpid()}-{_RUN}-{next(_COUNTER)}{SUFFIX}"
+    temporary = path.parent / temporary_name()
     try:
         descriptor = os_open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     except (OSError, ValueError) as error:
@@ -76,6 +76,17 @@ def write(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) -> No
             _sync_directory(path.parent)
         except OSError as error:
             raise _refusal(path, error) from None
+
+
+def temporary_name() -> str:
+    """A name that no other file has, and that says whose it is."""
+    return f"{PREFIX}{_HOST}-{os.getpid()}-{_RUN}-{next(_COUNTER)}{SUFFIX}"
+
+
+def is_abandoned(name: str) -> bool:
+    """True for the name of a temporary file of this machine whose process is no more."""
+    match = _TEMPORARY.fullmatch(name)
+    return match is not None and match[1] == _HOST and not _lives(match)
 
 
 def sync_files(paths: Sequence[Path]) -> None:
@@ -156,21 +167,26 @@ def describe(error: BaseException) -> str:
 
 
 def _is_stray(path: Path, match: re.Match[str]) -> bool:
-    host, process, run = match[1], int(match[2]), match[3]
-    if host != _HOST:
-        try:
-            return time.time() - path.stat().st_mtime > _FOREIGN_AGE
-        except OSError:
-            return False
+    if match[1] == _HOST:
+        return not _lives(match)
+    try:
+        return time.time() - path.stat().st_mtime > _FOREIGN_AGE
+    except OSError:
+        return False
+
+
+def _lives(match: re.Match[str]) -> bool:
+    """Whether the process of this machine that a temporary file names may still be there."""
+    process, run = int(match[2]), match[3]
     if process == os.getpid():
-        return run != _RUN
+        return run == _RUN
     try:
         os.kill(process, 0)
     except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
         return False
-    return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _sync_directory(directory: Path) -> None:

@@ -52,7 +52,7 @@ def expand(
     recursive: bool = False,
     files_from: str | None = None,
     null: bool = False,
-    exclude: Path | None = None,
+    exclude: Source | None = None,
     stdin: BinaryIO | None = None,
 ) -> Found:
     """Every photo that the arguments mean, in the order typed, in natural order within a directory or a glob.
@@ -72,14 +72,15 @@ def expand(
         raise UsageError("stdin is named twice: - can be given once, as a photo or as --files-from")
     skipped = found = 0  # found: photos that a directory listed, which are there
     inputs: list[Input] = []
-    excluded = _identity(exclude) if exclude is not None else None
+    excluded = _identity(exclude) if isinstance(exclude, Path) else None
     for argument in map(local, arguments):
         if argument == STDIN:
             inputs.append(Input(PurePosixPath("stdin"), None, (stdin or sys.stdin.buffer).read()))
         elif not argument:
             raise UsageError("an empty name was given as a photo")
         elif is_url(argument):
-            photos, others = _remote(argument, recursive=recursive)
+            left_out = exclude if isinstance(exclude, Remote) else None
+            photos, others = _remote(argument, recursive=recursive, exclude=left_out)
             inputs += photos
             found += len(photos)
             skipped += others
@@ -153,13 +154,16 @@ def _directory(root: Path, *, recursive: bool, excluded: tuple[int, int] | None)
     return found, others
 
 
-def _remote(url: str, *, recursive: bool) -> tuple[list[Input], int]:
+def _remote(url: str, *, recursive: bool, exclude: Remote | None) -> tuple[list[Input], int]:
     """The object that a URL names, or the photos below it."""
     objects = below(url, recursive=recursive)
     if objects is None:
         return [Input(PurePosixPath(Remote(url).name), Remote(url))], 0
     from segcli.io.images import SUFFIXES
 
+    objects = [one for one in objects if not one[0].startswith(".") and "/." not in one[0]]
+    if exclude is not None:
+        objects = [one for one in objects if not one[1].is_below(exclude)]
     photos = [one for one in objects if PurePosixPath(one[0]).suffix.lower() in SUFFIXES]
     if not photos:
         hint = "" if recursive else "; type -r to look in the directories below it"

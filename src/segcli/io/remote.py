@@ -1,21 +1,31 @@
-"""Photos in object stores and on other machines, by URL: `s3://bucket/a.jpg`, `gs://…`, `memory://…`, through fsspec.
+"""Objects in stores and on other machines, by URL: `s3://bucket/a.jpg`, `gs://…`, `memory://…`, through fsspec.
 
 fsspec is imported when the first URL is looked at; paths of this machine never come here. `file://` is one of those.
+Reading is here, writing in `segcli.io.upload`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segcli.core.errors import StorageError, UsageError
+from segcli.core.errors import SegError, StorageError, UsageError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_MISSING = re.compile(r"install\s+[`'\"]?([A-Za-z0-9_.-]+)", re.IGNORECASE)  # what fsspec says of an absent package
+
+LIMIT = 120.0
+"""Seconds that one request may take, beside what its bytes need; a store that gives no answer must not hold a run."""
+
+_SLOWEST = 100_000.0  # bytes a second, under which a store counts as one that gives no answer
+WAITS = (0.5, 2.0)
+"""Seconds before a request that found no answer is made again; clients repeat some by themselves."""
 
 
 def is_url(text: str) -> bool:
@@ -24,12 +34,13 @@ def is_url(text: str) -> bool:
 
 
 def local(text: str) -> str:
-    """The path behind a `file://` URL; any other text as it stands."""
-    if not text.lower().startswith("file://"):
-        return text
-    from urllib.parse import unquote
+    """The path behind a `file://` or `local://` URL; any other text as it stands."""
+    for scheme in ("file://", "local://"):
+        if text.lower().startswith(scheme):
+            from urllib.parse import unquote
 
-    return unquote(text[7:])
+            return unquote(text[len(scheme) :])
+    return text
 
 
 @dataclass(frozen=True)
@@ -37,24 +48,27 @@ class Status:
     """What a store tells of an object, under the names of `os.stat_result`.
 
     Stores have no change time: in its place stands a number made of all that they tell (size, time, etag). Where that
-    differs, the content decides.
+    differs, the content decides. Nor have they inodes: the number is one of the object's whole name.
     """
 
     st_size: int
     st_ctime_ns: int
+    st_ino: int
     st_mtime_ns: int = 0
     st_dev: int = -1
-    st_ino: int = -1
 
 
 @dataclass(frozen=True)
 class Remote:
-    """One object, with as much of `Path` as reading takes. Methods raise OSError."""
+    """One object, or what lies below a URL, with as much of `Path` as is needed. Methods raise OSError."""
 
     url: str
 
     def __str__(self) -> str:
         return self.url
+
+    def __truediv__(self, below: str | os.PathLike[str]) -> Remote:
+        return Remote(f"{self.url}{'' if self.url.endswith('/') else '/'}{os.fspath(below)}")
 
     @property
     def name(self) -> str:
@@ -63,16 +77,23 @@ class Remote:
 
     def read_bytes(self) -> bytes:
         """The whole object."""
-        with _as_os_error():
-            system, path = _system(self.url)
-            return bytes(system.cat_file(path))
+        with as_os_error():
+            system, path = open_system(self.url)
+            return bytes(call(system, "cat_file", path))
 
     def stat(self) -> Status:
         """What the store tells of it."""
-        with _as_os_error():
-            system, path = _system(self.url)
-            told = system.info(path)
-            return Status(int(told.get("size") or 0), int(system.ukey(path)[:15], 16))
+        with as_os_error():
+            system, path = open_system(self.url)
+            told = call(system, "info", path)
+            if told.get("type") == "directory":
+                raise IsADirectoryError(self.url)
+            inode = hash((type(system).__name__, path))
+            return Status(int(told.get("size") or 0), int(system.ukey(path)[:15], 16), inode)
+
+    def lstat(self) -> Status:
+        """The same: stores have no links."""
+        return self.stat()
 
     def is_symlink(self) -> bool:
         """Never."""
@@ -80,9 +101,19 @@ class Remote:
 
     def exists(self) -> bool:
         """Whether there is such an object."""
-        with _as_os_error():
-            system, path = _system(self.url)
-            return bool(system.exists(path))
+        try:
+            self.stat()
+        except FileNotFoundError:
+            return False
+        except IsADirectoryError:
+            return True
+        return True
+
+    def is_below(self, other: Remote) -> bool:
+        """True when this is the other one, or lies below it."""
+        (system, path), (another, root) = open_system(self.url), open_system(other.url)
+        root = root.rstrip("/")
+        return type(system) is type(another) and (path.rstrip("/") == root or path.startswith(root + "/"))
 
 
 def below(url: str, *, recursive: bool) -> list[tuple[str, Remote]] | None:
@@ -90,24 +121,41 @@ def below(url: str, *, recursive: bool) -> list[tuple[str, Remote]] | None:
 
     Raises StorageError when there is nothing of that name, or when it can't be looked at.
     """
-    system, path = _system(url)
+    system, path = open_system(url)
     try:
-        with _as_os_error():
+        with as_os_error():
             if system.isfile(path):
                 return None
-            found = system.find(path, maxdepth=None if recursive else 1)
+            found = call(system, "find", path, maxdepth=None if recursive else 1)
             if not found and not system.exists(path):
                 raise FileNotFoundError
     except FileNotFoundError:
         raise StorageError(f"{url}: no such object, directory or bucket") from None
     except OSError as error:
-        reason = (error.strerror or str(error) or type(error).__name__).lower()
-        raise StorageError(f"{url}: can't be looked at: {reason}") from None
+        raise unseen(url, error) from None
     root = str(system._strip_protocol(path)).rstrip("/") + "/"
-    return [(name.removeprefix(root), Remote(f"{url.rstrip('/')}/{name.removeprefix(root)}")) for name in found]
+    return [(name.removeprefix(root), Remote(url) / name.removeprefix(root)) for name in found]
 
 
-def _system(url: str) -> tuple[Any, str]:
+def sizes(url: str) -> dict[str, int]:
+    """Bytes of the objects right below a URL, by name; none when there is no such directory. Raises StorageError."""
+    system, path = open_system(url)
+    try:
+        with as_os_error():
+            system.invalidate_cache(path)
+            found = call(system, "ls", path, detail=True)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise unseen(url, error) from None
+    return {
+        str(one["name"]).rstrip("/").rpartition("/")[2]: int(one.get("size") or 0)
+        for one in found
+        if one.get("type") != "directory"
+    }
+
+
+def open_system(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it. Raises UsageError when nothing here reads such URLs."""
     try:
         import fsspec
@@ -115,21 +163,65 @@ def _system(url: str) -> tuple[Any, str]:
         raise UsageError(f"{url}: URLs need fsspec; type pip install 'segcli[remote]'") from None
     try:
         system, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        said = " ".join(str(error).split())
+        package = _MISSING.search(said)
+        more = f"{package[1]} is not installed; type pip install {package[1]}" if package else said
+        raise UsageError(f"{url}: {more}") from None
+    except ValueError as error:
         raise UsageError(f"{url}: {' '.join(str(error).split())}") from None
+    except Exception as error:  # what a client says to settings that it can't use
+        raise StorageError(f"{url}: can't be opened: {reason(error)}") from None
     return system, path
 
 
+def call(system: Any, method: str, *given: Any, nbytes: int = 0, **more: Any) -> Any:
+    """One request of a file system, within a time limit where its client can be told one, and repeated where no answer
+    came. Only for requests that may be made twice. Raises what the client does, TimeoutError for no answer."""
+    for wait in (*WAITS, None):
+        try:
+            if getattr(system, "async_impl", False) and hasattr(system, "_" + method):
+                from fsspec.asyn import sync
+
+                limit = LIMIT + nbytes / _SLOWEST
+                return sync(system.loop, getattr(system, "_" + method), *given, timeout=limit, **more)
+            return getattr(system, method)(*given, **more)
+        except (TimeoutError, ConnectionError):
+            if wait is None:
+                raise
+            time.sleep(wait)
+    raise AssertionError
+
+
+def reason(error: BaseException) -> str:
+    """What a store's client raised in a few words."""
+    name = type(error).__name__
+    said = " ".join(str(error).split())[:200]
+    if "credential" in name.lower():
+        return f"no credentials were found ({said.rstrip('.').lower()})"
+    if isinstance(error, TimeoutError) and not said:
+        return "the store gives no answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return said.lower() if isinstance(error, OSError) and said else f"{name}: {said}".lower()
+
+
+def unseen(url: str, error: OSError) -> StorageError:
+    """The line for a URL that can't be listed or asked about."""
+    words = "no permission to look there" if isinstance(error, PermissionError) else reason(error)
+    return StorageError(f"{url}: can't be looked at: {words}")
+
+
 @contextmanager
-def _as_os_error() -> Iterator[None]:
+def as_os_error() -> Iterator[None]:
     """Let what stores raise in their own ways be an OSError in one line."""
     try:
         yield
-    except (OSError, UsageError):
+    except (OSError, SegError):
         raise
     except Exception as error:  # clients of stores have exceptions of their own, without a common base
-        raise OSError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise OSError(reason(error)) from error
 
 
 Source = Path | Remote
-"""Where the bytes of a photo are."""
+"""Where bytes are: a file of this machine, or an object."""

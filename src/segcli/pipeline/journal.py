@@ -7,7 +7,8 @@
     {"failed": key, "fingerprint": …, "error": …, "code": …}          tried again by the next run
     {"run": path, "fingerprint": …, "files": [[path, bytes, sha256]]}   a file for the whole run was put together
 
-Paths are relative to the directory. What survives what:
+Paths are relative to the directory. Of a directory in an object store the journal is kept there too
+(`segcli.pipeline.mirror`), and read and appended to in a copy on this machine. What survives what:
 - The process dies (`kill -9`) at any moment: files are complete or absent, for they are written under another name and
   renamed; a half-written last line is cut off by the next run; a `begin` without its `done` tells that run which files
   it may replace; temporary files of dead processes are removed when a journal is opened.
@@ -31,10 +32,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from segcli.core.errors import StorageError
-from segcli.io import atomic
+from segcli.core.errors import SegError, StorageError
+from segcli.io import atomic, outputs
+from segcli.io.remote import Remote, Source
 from segcli.pipeline.identity import Identity
 from segcli.pipeline.lock import Lock
+from segcli.pipeline.mirror import Mirror
 from segcli.pipeline.shard import Shard
 
 Wrote = tuple[str, int, str]
@@ -111,33 +114,52 @@ class Journal:
     can't be read or written. Methods may be called from several threads.
     """
 
-    def __init__(self, directory: Path, shard: Shard | None = None, *, readonly: bool = False) -> None:
+    def __init__(self, directory: Source, shard: Shard | None = None, *, readonly: bool = False) -> None:
         self.directory = directory
         self._mutex = threading.Lock()
         self._readers: list[int] = []
         self._writer = -1
-        self._own = directory / f".seg-journal{shard.suffix if shard else ''}.jsonl"
         self._lock: Lock | None = None
         self._end = self._own_reader = 0
+        self._mirror: Mirror | None = None
+        self._home: Path  # where the journals can be read
+        if isinstance(directory, Remote):
+            self._mirror = Mirror(directory, shard)
+            self._home = self._mirror.home
+        else:
+            self._home = directory
+        self._own = self._home / f".seg-journal{shard.suffix if shard else ''}.jsonl"
         try:
             if not readonly:
                 self._open(shard)
+            elif self._mirror is not None:
+                self._mirror.fetch()
             self.refresh()
         except OSError as error:
             self.close()
             raise _unusable(self._own, error) from error
+        except SegError:
+            self.close()
+            raise
 
     def _open(self, shard: Shard | None) -> None:
-        atomic.make_directory(self.directory)
-        self._lock = Lock(self.directory, shard)
-        atomic.sweep(self.directory)
+        if self._mirror is None:
+            atomic.make_directory(self._home)
+            self._lock = Lock(self._home, shard)
+            atomic.sweep(self._home)
+        else:
+            self._lock = Lock(self._mirror.lock_home(), shard, self.directory)
+            self._mirror.fetch()
+            self._mirror.begin()
         self._writer = atomic.os_open(self._own, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         _cut_torn_line(self._writer)
         self._end = os.fstat(self._writer).st_size
 
     def refresh(self) -> None:
-        """Read all journals of the directory again (other shards may have gone on)."""
+        """Read all journals of the directory again (other shards may have gone on). Raises StorageError."""
         with self._mutex:
+            if self._mirror is not None and self._readers:
+                self._mirror.fetch_others()
             self._close_readers()
             self._done: dict[_Pair, _Place] = {}
             self._failed: dict[_Pair, bytes] = {}
@@ -147,7 +169,7 @@ class Journal:
             self._run_files: dict[str, tuple[str, bytes]] = {}
             self.damaged = 0
             # The latest word on a file counts: journals of other divisions are read in the order of their last change.
-            for path in sorted(self.directory.glob(".seg-journal*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+            for path in sorted(self._home.glob(".seg-journal*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
                 self._readers.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
                 if path == self._own:
                     self._own_reader = len(self._readers) - 1
@@ -219,22 +241,28 @@ class Journal:
             failed = sorted(self._failed, key=lambda pair: order.get(pair, len(order)))
             begun: dict[_Pair, list[str]] = {}
             for path, (pair, mine) in self._begun.items():
-                if mine and os.path.lexists(self.directory / path):  # left by an item that failed half-way
+                if mine and outputs.is_there(self.directory / path):  # left by an item that failed half-way
                     begun.setdefault(pair, []).append(path)
             rest = [_raw({"begin": key, "fingerprint": of, "files": paths}) for (key, of), paths in begun.items()]
             rest += [self._failed[pair] for pair in failed] + [raw for _, raw in sorted(self._run_files.values())]
             atomic.write(self._own, chain((self._raw(self._done[pair]) for pair in own), rest))
+            if self._mirror is not None:
+                self._mirror.replace(self._own)
         self.close(sync=False)  # what is open is the file that was just replaced
 
     def close(self, *, sync: bool = True) -> None:
         """Put everything on the disk and give the directory free. May be called twice."""
         if self._writer >= 0:
             if sync:
-                with suppress(OSError):  # costs at most that items are done again, and must not hide the run's error
+                with suppress(OSError, StorageError):  # costs at most that items are done again; hides no other error
                     atomic.os_fsync(self._writer)
+                    if self._mirror is not None:
+                        self._mirror.commit()
             os.close(self._writer)
             self._writer = -1
         self._close_readers()
+        if self._mirror is not None:
+            self._mirror.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -258,7 +286,7 @@ class Journal:
                 written = atomic.os_write(self._writer, raw)
                 while written < len(raw):  # a nearly full disk takes a part
                     written += atomic.os_write(self._writer, raw[written:])
-                if sync:
+                if sync and self._mirror is None:
                     atomic.os_fsync(self._writer)
             except OSError as error:
                 with suppress(OSError):  # works on a full disk; if not, the next run cuts the torn line off
@@ -267,6 +295,10 @@ class Journal:
             place = _Place(True, self._own_reader, self._end, len(raw))
             self._end += len(raw)
             self._take(raw, place)
+            if self._mirror is not None:
+                self._mirror.add(raw)
+        if sync and self._mirror is not None:
+            self._mirror.commit()  # outside of the lock: lines of several threads go in one request
 
     def _take(self, raw: bytes, place: _Place) -> None:
         """Let one line change what is known; a damaged one is counted and its item done again."""

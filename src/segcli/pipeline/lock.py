@@ -8,6 +8,7 @@ from pathlib import Path
 import filelock
 
 from segcli.core.errors import StorageError
+from segcli.io.remote import Source
 from segcli.pipeline.shard import Shard
 
 
@@ -15,10 +16,12 @@ class Lock:
     """Held from the moment it is made. A whole run excludes everybody; shards i/n of one n may work side by side.
 
     Each process takes its own file first and then tries those of the ones it can't work beside; of two that start at
-    the same time at least one sees the other. Raises StorageError with the line to show.
+    the same time at least one sees the other. `place` is what messages call it, where the lock files lie elsewhere.
+    Raises StorageError with the line to show.
     """
 
-    def __init__(self, directory: Path, shard: Shard | None) -> None:
+    def __init__(self, directory: Path, shard: Shard | None, place: Source | None = None) -> None:
+        place = place or directory
         own = directory / f".seg-lock{shard.suffix if shard else ''}"
         self._lock = filelock.FileLock(own)
         try:
@@ -30,11 +33,11 @@ class Lock:
         except filelock.Timeout as error:
             self.release()
             raise StorageError(
-                f"{directory}: another seg process is writing to it: wait until that ends, or give another -o"
+                f"{place}: another seg process is writing to it: wait until that ends, or give another -o"
             ) from error
         except OSError as error:
             self.release()
-            raise StorageError(f"{directory}: can't be locked ({error.strerror}): give another -o") from error
+            raise StorageError(f"{place}: can't be locked ({error.strerror}): give another -o") from error
 
     def release(self) -> None:
         """Give the directory free."""

@@ -21,10 +21,11 @@ from segcli.core.errors import ItemError, StorageError
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 from segcli.core.rle import merge
-from segcli.io import atomic, images
+from segcli.io import images, outputs
 from segcli.io.formats import FORMATS
 from segcli.io.formats.contract import Answered, Rendered
 from segcli.io.maskfiles import Masks, find_photo
+from segcli.io.remote import Source
 from segcli.pipeline.names import Names
 from segcli.pipeline.plan import Item, Output
 
@@ -138,25 +139,24 @@ def _put(one: Masks, names: Names, output: Output, rendered: list[Rendered], for
         _deliver(output.directory, path, [file.data], force)
 
 
-def _deliver(directory: Path | None, path: str, chunks: Iterable[bytes], force: bool) -> None:
+def _deliver(directory: Source | None, path: str, chunks: Iterable[bytes], force: bool) -> None:
     """A file of the output directory, or stdout. Raises ItemError for a file that holds something else."""
     if directory is None:
         for chunk in chunks:
             sys.stdout.buffer.write(chunk)
         return
     target = directory / path
-    if target.exists() and not force:
+    if not force and outputs.is_there(target):
         data = b"".join(chunks)
         if _same(target, data):
             return
         raise ItemError(f"{target}: exists and holds something else: --force replaces it, another -o keeps it")
-    atomic.make_directory(target.parent)
-    atomic.write(target, chunks, sync=False)
+    outputs.write(target, chunks, sync=False)
 
 
-def _same(path: Path, data: bytes) -> bool:
+def _same(path: Source, data: bytes) -> bool:
     try:
-        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+        return path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:
         return False
 
@@ -192,7 +192,7 @@ class _Spools:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._files: dict[str, IO[bytes]] = {}
-        self._formats = {path: kind for kind in output.formats if (path := FORMATS[kind].run_file) is not None}
+        self._formats = {path: kind for kind in output.formats if (path := output.run_file(FORMATS[kind])) is not None}
 
     def __enter__(self) -> _Spools:
         for path in self._formats:

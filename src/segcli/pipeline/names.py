@@ -38,7 +38,8 @@ class Names:
         self._several = len(output.formats) > 1
         if output.template is not None:
             _check(output.template)
-            _tell_apart(output.template, items)
+            if output.one_file is None:
+                _tell_apart(output.template, items)
         stems = Counter(str(item.relative.with_suffix("")) for item in items if item.relative.name)
         self._shared = frozenset(stem for stem, count in stems.items() if count > 1)
 

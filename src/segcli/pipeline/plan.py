@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from segcli.core.ask import Ask
-from segcli.io.formats.contract import Options
+from segcli.io.formats.contract import Format, Options
 from segcli.io.remote import Source
 
 Rounds = tuple[Ask, ...]
@@ -62,14 +62,29 @@ class Item:
         return [(ask,) if isinstance(ask, Ask) else ask for ask in asks]
 
 
+ONE_FILE = {"coco": ".json", "jsonl": ".jsonl"}
+"""Formats that write nothing but one file for the whole run, with its suffix."""
+
+
 @dataclass(frozen=True)
 class Output:
     """Where results go. `template` is relative to `directory`; None uses the default names (see `names`)."""
 
-    directory: Path | None  # None: stdout
+    directory: Source | None  # None: stdout
     template: str | None = None
     formats: tuple[str, ...] = ("mask",)
     options: Options = field(default_factory=Options)
+
+    @property
+    def one_file(self) -> str | None:
+        """What the one file for the whole run was named, where there will be no other ("all.jsonl"), or None."""
+        if self.template is None or "{" in self.template or len(self.formats) != 1:
+            return None
+        return self.template if self.template.lower().endswith(ONE_FILE.get(self.formats[0], "/")) else None
+
+    def run_file(self, form: Format) -> str | None:
+        """What a format's file for the whole run is called, by its path below the directory, or None."""
+        return self.one_file or form.run_file
 
 
 @dataclass(frozen=True)
@@ -91,8 +106,13 @@ class Plan:
     def run_fingerprint(self) -> str:
         """The fingerprint with the output's template, formats and options in it."""
         output = self.output
+        named = {} if output.one_file is None else {"one_file": output.one_file}
         return fingerprint(
-            run=self.fingerprint, template=output.template, formats=output.formats, options=asdict(output.options)
+            run=self.fingerprint,
+            template=output.template,
+            formats=output.formats,
+            options=asdict(output.options),
+            **named,
         )
 
     def item_fingerprint(self, item: Item) -> str:

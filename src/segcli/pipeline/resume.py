@@ -12,13 +12,13 @@ whatever is forced.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Container, Sequence
 from functools import cached_property
-from pathlib import Path
 
 from segcli.core.errors import ItemError, StorageError
+from segcli.io import outputs
+from segcli.io.remote import Remote, Source, unseen
 from segcli.pipeline.identity import Identity
 from segcli.pipeline.journal import Entry, Journal, Wrote
 from segcli.pipeline.plan import Item, Plan
@@ -33,7 +33,8 @@ class Existing:
 
     def __init__(self, journal: Journal, plan: Plan, run_files: Sequence[str], *, force: bool) -> None:
         self.journal = journal
-        self.directory: Path = journal.directory
+        self.directory: Source = journal.directory
+        self._sizes = outputs.Sizes(journal.directory)
         self._plan = plan
         self._run_files = run_files
         self._force = force
@@ -82,7 +83,7 @@ class Existing:
             target = self.directory / path
             made_with = self.journal.run_file(path)
             print_ = self._plan.run_fingerprint
-            if self._force or self.journal.began(path, print_) or not target.exists():
+            if self._force or self.journal.began(path, print_) or not outputs.is_there(target):
                 continue
             if made_with is None:
                 raise StorageError(f"{target}: exists, made by another program: give another -o, or --force")
@@ -98,7 +99,9 @@ class Existing:
         target = self.directory / path
         try:
             status = target.lstat()
-        except OSError:  # not there; or not to be looked at, which writing will say better
+        except OSError as error:  # not there; or not to be looked at, which writing will say better
+            if isinstance(target, Remote) and not isinstance(error, FileNotFoundError | IsADirectoryError):
+                raise unseen(target.url, error) from None
             return
         if (status.st_dev, status.st_ino) in self._photos:
             raise RefusedError(f"{item.name}: {target} is one of the photos: give another -o")
@@ -131,19 +134,19 @@ class Existing:
         path, size, sha256 = file
         target = self.directory / path
         try:
-            if target.lstat().st_size != size:
+            if self._sizes.of(path) != size:
                 return False
             return not self._force or hashlib.sha256(target.read_bytes()).hexdigest() == sha256
         except OSError:
             return False
 
-    def _there(self, entry: Entry, fingerprint: str) -> Path | None:
+    def _there(self, entry: Entry, fingerprint: str) -> Source | None:
         """A file that holds this entry's answer and would be lost."""
         for path, _, _ in entry.files:
-            if os.path.lexists(self.directory / path) and not self.journal.began(path, fingerprint):
+            if not self.journal.began(path, fingerprint) and outputs.is_there(self.directory / path):
                 return self.directory / path
         for path in entry.fragments:
-            if path in self._run_files and (self.directory / path).exists():
+            if path in self._run_files and outputs.is_there(self.directory / path):
                 return self.directory / path
         return None
 

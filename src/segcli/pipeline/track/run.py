@@ -175,7 +175,7 @@ class _Runner:
 
         if self.journal is None:
             return self._to_stdout(item, job(None, lambda done: None))
-        outputs = Outputs(self.journal.directory, self._work(item), item, self.plan.output, self.plan.model)
+        outputs = Outputs(self._directory, self._work(item), item, self.plan.output, self.plan.model)
         whole = fingerprint(
             digest=digest, stop=following.stop, output=asdict(replace(self.plan.output, directory=None))
         )
@@ -241,9 +241,13 @@ class _Runner:
         following = self.plan.following
         return self.opened().tracker(memory=following.memory, every=following.every, soft=following.soft)
 
+    @property
+    def _directory(self) -> Path:
+        assert self.plan.output.directory is not None
+        return self.plan.output.directory
+
     def _work(self, item: VideoItem) -> Path:
-        assert self.journal is not None
-        return self.journal.directory / FOLDER / quote(item.key, safe="")
+        return self._directory / FOLDER / quote(item.key, safe="")
 
     def _files(self, outputs: Outputs) -> list[str]:
         return [str(outputs.directory / path) for path in outputs.paths.values()]
