@@ -74,16 +74,16 @@ class PropagationNet(nn.Module):
         joined = joined_levels(maps).to(self.key.weight.dtype)
         return F.normalize(self.key(joined).float(), dim=1).flatten(2)
 
-    def forward(
+    def found(
         self, maps: Mapping[str, Tensor], evidence: Tensor, votes: Tensor, earlier: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mask logits [K, 1, ., .] at strides 8, 4 and 2 of K objects.
+        """Where K objects are: mask logits [K, 1, ., .] at strides 8 and 4, and features at stride 4 for `forward`.
 
-        maps:     of one look (or of K), and "photo" [., 3, H/2, W/2] around zero.
+        maps:     of one look (or of K): res2..res5.
         evidence: [K, CHANNELS, H/8, W/8]; votes: [K, 2, H/8, W/8] logits.
         earlier:  [K, 1, H/8, W/8] a rough mask in 0..1: of the frame before, or of a coarser look.
         """
-        level = {name: maps[name] / spread for name, spread in _SPREAD.items()}
+        level = {name: maps[name] / spread for name, spread in _SPREAD.items() if name != "res1"}
         kind = self.in8.weight.dtype
         earlier = earlier.to(kind)
         image = self.in8(level["res3"])
@@ -101,9 +101,17 @@ class PropagationNet(nn.Module):
         x = F.relu(self.up4(_grow(x, like)) + self.in4(like) + self.masks4(masks))
         for block in self.blocks4:
             x = block(x)
-        logits4 = logits4 + self.out4(x)
+        return logits8, logits4 + self.out4(x), x
 
-        fine = torch.cat([level["res1"], maps["photo"].to(kind)], 1)
+    def forward(
+        self, maps: Mapping[str, Tensor], evidence: Tensor, votes: Tensor, earlier: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mask logits [K, 1, ., .] at strides 8, 4 and 2 of K objects.
+
+        Beside what `found` takes, maps has "res1" and "photo" [., 3, H/2, W/2] around zero.
+        """
+        logits8, logits4, x = self.found(maps, evidence, votes, earlier)
+        fine = torch.cat([maps["res1"] / _SPREAD["res1"], maps["photo"].to(x.dtype)], 1)
         logits2 = _grow(logits4, fine)
         own = self.in2(fine)
         y = F.relu(self.mix2(torch.cat([logits2 / 4, _grow(self.up2(x), fine)], 1)) + own)

@@ -163,7 +163,7 @@ class Propagator:
             )
             for o in held
         ]
-        _, coarse, _ = self.net(
+        _, coarse, _ = self.net.found(
             maps,
             torch.stack([maps_ for maps_, _ in found]),
             torch.stack([votes for _, votes in found]),
