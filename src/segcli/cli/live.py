@@ -21,6 +21,8 @@ def answer_lines(entry: Entry, reading: Reading, writing: Writing, computing: Co
         raise UsageError("--prompts - answers with JSON lines on stdout and writes no files; take -o and -f away")
     if writing.dry_run or telling.json:
         raise UsageError("--prompts - answers with JSON lines anyway; take --json and --dry-run away")
+    if reading.on is not None:
+        raise UsageError("--prompts - answers here, one line after the other; take --on away")
     if reading.shard is not None or writing.force or telling.failures is not None:
         raise UsageError("--prompts - has no use for --shard, --force, --fail-fast and --max-failures; take them away")
     model = open_lazily(entry, computing, telling)()

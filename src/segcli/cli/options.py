@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segcli.cli.finishing import Finishing, pixels
+from segcli.cli.spreading import Spreading
 from segcli.core.classes import ClassList
 from segcli.core.errors import UsageError
 
@@ -52,7 +53,7 @@ RequireMask = Annotated[
 
 
 @dataclass(frozen=True)
-class Reading:
+class Sources:
     """Which photos."""
 
     images: Annotated[
@@ -83,6 +84,16 @@ class Reading:
             from segcli.pipeline.shard import Shard
 
             Shard.parse(self.shard)
+
+
+@dataclass(frozen=True)
+class Reading(Spreading, Sources):
+    """Which photos, and where they are answered."""
+
+    def check(self) -> None:
+        """Refuse options that make no sense together. Raises UsageError."""
+        super().check()
+        self.check_spread()
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,8 @@ def run_items(
         raise UsageError("--json and -o - both write to stdout; give -o DIR, or take --json away")
     if writing.to_stdout and len(items) > 1 and FORMATS[writing.names[0]].run_file is None:
         raise UsageError(f"-o - takes one photo with -f {writing.names[0]}, these are {len(items)}; give -o DIR")
+    threads = None if computing.threads is None else number("--threads", computing.threads, low=1)
+    wish = reading.wish(computing.device, threads)
     asks = asked(items)
     given = classes if isinstance(classes, ClassList) else ClassList(classes)
     references, words = named(asks), spoken(asks)
@@ -164,6 +166,7 @@ def run_items(
         shard=None if reading.shard is None else Shard.parse(reading.shard),
         dry_run=writing.dry_run,
         needs_masks=needs_masks,
+        on=wish,
     )
     summary: Summary = run(
         plan, open_lazily(entry, computing, telling, ready), how, report if telling.quiet else with_bar(report)

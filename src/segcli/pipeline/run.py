@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from segcli.core.errors import SegError, UsageError
 from segcli.io import outputs, stream
 from segcli.io.formats import get_format
 from segcli.io.formats.contract import Format, Rendered
 from segcli.models.api import Promptable
-from segcli.pipeline.answering import Here
+from segcli.pipeline.answering import Answering, Here
 from segcli.pipeline.engine import Engine, Failed, Finished, Outcome, Skipped
 from segcli.pipeline.events import Events, Record, Summary
 from segcli.pipeline.journal import Entry, Journal
@@ -31,6 +31,9 @@ from segcli.pipeline.resume import Existing
 from segcli.pipeline.shard import Shard
 from segcli.pipeline.signals import Stop, stopping
 from segcli.pipeline.work import Writer
+
+if TYPE_CHECKING:
+    from segcli.pipeline.on_ray import Wish
 
 _EMPTY_NAMES = 3
 """Photos with an empty answer that the summary names; a run may have a million."""
@@ -47,7 +50,8 @@ class How:
     shard:        the part of the plan that is this process's own; None: all of it.
     dry_run:      say what would be done, touch nothing.
     needs_masks:  an empty answer is a requirement that is not met: exit code 7, after everything is done.
-    memory_mb:    what decoded photos and rendered files may take while they wait.
+    memory_mb:    what decoded photos and rendered files may take while they wait; for each worker where there are some.
+    on:           have photos answered by workers on Ray; None: here.
     """
 
     batch: int = 4
@@ -58,6 +62,7 @@ class How:
     dry_run: bool = False
     needs_masks: bool = False
     memory_mb: int = 512
+    on: Wish | None = None
 
     @property
     def threads(self) -> int:
@@ -111,8 +116,7 @@ def run(
             _dry_run(plan, items, existing, events, summary)
             return summary
         writer = Writer(plan, formats, names, existing, events.wants_records)
-        answering: Here[Any] = Here(model, how.batch, events.notice)
-        engine = Engine(answering, writer, existing, how.threads, how.memory_mb << 20, stop)
+        engine = Engine(_answering(model, how, events, stop), writer, existing, how.threads, how.memory_mb << 20, stop)
         try:
             outcomes = _told(engine.outcomes(items), how, existing, events, summary, stop, plan)
             if existing is None:
@@ -128,6 +132,20 @@ def run(
             _write_run_files(plan, formats, existing, how, events, summary)
             existing.journal.rewrite({pair: number for number, pair in enumerate(keys.items())})
     return summary
+
+
+def _answering(model: Promptable | Callable[[], Promptable], how: How, events: Events, stop: Stop) -> Answering[Any]:
+    """Where the run's photos are answered."""
+    wish = how.on
+    if wish is None:
+        return Here(model, how.batch, events.notice)
+    from segcli.pipeline.crew import Crew
+    from segcli.pipeline.on_ray import engage
+
+    def opener() -> Promptable:
+        return model if isinstance(model, Promptable) else model()
+
+    return Crew(lambda: engage(wish, opener, how.batch, events.notice), how.batch, events.notice, stop)
 
 
 def _check_keys(plan: Plan) -> dict[str, str]:
