@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from segcli.core.ask import Ask, Point
 from segcli.core.errors import UsageError
@@ -75,7 +76,6 @@ def test_a_plan_trains_to_a_checkpoint_that_answers_clicks(data: Path, tmp_path:
 
     import json
 
-    import torch
     from safetensors import safe_open
 
     from segcli.models.seem.predictor import build
@@ -91,6 +91,23 @@ def test_a_plan_trains_to_a_checkpoint_that_answers_clicks(data: Path, tmp_path:
     assert torch.equal(tensors[kept], clicks[kept].half().float())  # the detail leg left it alone
     (encoded,) = model.encode([Image(np.zeros((40, 50, 3), np.uint8), (40, 50))])
     assert model.decode(encoded, [Ask(points=(Point(5, 5),))])[0].size == (40, 50)
+
+
+def test_a_tuned_backbone_leaves_the_shared_one_alone_and_comes_with_the_checkpoint(data: Path, tmp_path: Path) -> None:
+    plan, out, backbone = tmp_path / "plan.toml", tmp_path / "run", tmp_path / "lite0.safetensors"
+    start = EfficientNetLite().state_dict()
+    save_file({f"backbone.{k}": v for k, v in start.items()}, backbone)
+    tuned = PLAN.replace("[model]", "[model]\ntuned = true", 1)
+    plan.write_text(tuned.replace("decoder = false", "decoder = false\nbackbone = 0.1", 1))
+    done = seg("train", "seem", "--data", data, "--config", plan, "--out", out, "--backbone", backbone)
+    assert done.returncode == 0, done.stderr
+    written = load_file(out / "seem-nano.safetensors")
+    assert not any(name.startswith("backbone.") for name in written)
+    moved = [n for n, t in start.items() if not torch.equal(written[f"click_backbone.{n}"], t.half())]
+    assert len(moved) > len(start) / 2
+    legs = [torch.load(out / leg / "state.pt", weights_only=True)["average"] for leg in ("clicks", "detail")]
+    assert any(name.startswith("click_backbone.") for name in legs[0])
+    assert all(name.startswith("detail.") for name in legs[1])
 
 
 def test_a_folder_without_pairs_is_named(tmp_path: Path) -> None:

@@ -19,13 +19,18 @@ _C = TypeVar("_C")
 
 @dataclass(frozen=True)
 class Leg:
-    """One stretch of training. Only parameters whose name begins with one of `parts` are trained (empty: all)."""
+    """One stretch of training.
+
+    parts:    only parameters whose name begins with one of them are trained (empty: all).
+    backbone: learning rate of the click path's own backbone, as a part of the others' (0: it stays as it is).
+    """
 
     name: str
     recipe: SeemRecipe
     loop: LoopConfig
     parts: tuple[str, ...] = ()
     decoder: bool = True
+    backbone: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def read_plan(path: Path) -> TrainingPlan:
     legs = []
     for number, row in enumerate(table.get("legs", []), start=1):
         where = f"{path}: leg {number}"
-        _only(row, {"name", "parts", "decoder", "view", "recipe", "loop"}, where)
+        _only(row, {"name", "parts", "decoder", "backbone", "view", "recipe", "loop"}, where)
         if not isinstance(row.get("name"), str):
             raise UsageError(f'{where}: has no name; add name = "…"')
         recipe = {"view": _fill(ViewConfig, row.get("view", {}), where), **row.get("recipe", {})}
@@ -63,8 +68,11 @@ def read_plan(path: Path) -> TrainingPlan:
                 _fill(LoopConfig, row.get("loop", {}), where),
                 tuple(row.get("parts", ())),
                 bool(row.get("decoder", True)),
+                float(row.get("backbone", 0.0)),
             )
         )
+    if not model.tuned and any(leg.backbone for leg in legs):
+        raise UsageError(f"{path}: a leg trains a backbone that the model does not have; add tuned = true to [model]")
     if not legs:
         raise UsageError(f"{path}: has no [[legs]]; a plan needs one at least")
     return TrainingPlan(model, tuple(legs), int(table.get("seed", 0)))

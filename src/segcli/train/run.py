@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from segcli.core.errors import CheckpointError
 from segcli.models.layers.loading import load_strict
@@ -26,6 +27,7 @@ from segcli.train.validate import ClickValidation, hold_out
 from segcli.train.views import TrainingPhoto
 
 Say = Callable[[str], None]
+_OWN_BACKBONE = "click_backbone."
 
 
 def run_plan(
@@ -83,6 +85,7 @@ def _run_leg(
     model = _build(plan, leg, backbone, state)
     for name, parameter in model.named_parameters():
         trained = not name.startswith("backbone.") and (not leg.parts or name.startswith(leg.parts))
+        trained &= leg.backbone > 0 or not name.startswith(_OWN_BACKBONE)
         parameter.requires_grad_(trained)
     rng = np.random.default_rng(plan.seed)
     loop = replace(leg.loop, seed=plan.seed)
@@ -95,9 +98,21 @@ def _run_leg(
         folder,
         validate=ClickValidation(kept, leg.recipe.view, folder / "pictures"),
         device=device,
+        groups=partial(_groups, leg.backbone),
     )
     say(f"leg {leg.name}: {step} of {loop.steps} steps; log and pictures in {folder}")
     return averaged(model, folder / "state.pt")
+
+
+def _groups(backbone: float, named: list[tuple[str, nn.Parameter]], decay: float) -> list[dict[str, Any]]:
+    """The optimiser's groups: the backbone learns at a rate of its own, and only matrices and kernels decay."""
+    groups = []
+    for own, scale in ((False, 1.0), (True, backbone)):
+        mine = [p for name, p in named if name.startswith(_OWN_BACKBONE) == own]
+        wide, flat = [p for p in mine if p.ndim > 1], [p for p in mine if p.ndim <= 1]
+        groups += [{"params": wide, "weight_decay": decay, "scale": scale}]
+        groups += [{"params": flat, "weight_decay": 0.0, "scale": scale}]
+    return [group for group in groups if group["params"]]
 
 
 def _batches(photos: Sequence[TrainingPhoto], recipe: SeemRecipe, seed: int) -> Iterator[ObjectBatch]:
@@ -112,6 +127,8 @@ def _build(plan: TrainingPlan, leg: Leg, backbone: Path, state: dict[str, Tensor
         raise CheckpointError(f"{backbone}: no such file; give the backbone's safetensors with --backbone")
     frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}
     load_strict(model.backbone, frozen, name=str(backbone))
+    if model.click_backbone is not None:  # starts as the shared one
+        load_strict(model.click_backbone, frozen, name=str(backbone))
     own = model.state_dict()
     fitting = {k: v.to(own[k].dtype) for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fitting, strict=False)

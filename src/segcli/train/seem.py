@@ -30,6 +30,7 @@ class SeemRecipe:
     view: ViewConfig = field(default_factory=ViewConfig)
     photos_a_step: int = 5
     rounds: int = 4  # at most; the last one carries the gradient
+    first: float = 0.0  # so many sessions end with their first answer; the others after 1 to `rounds` alike
     box: float = 0.10
     scribble: float = 0.06
     rough: float = 0.06
@@ -148,11 +149,10 @@ def loss_of(recipe: SeemRecipe, rng: np.random.Generator, model: nn.Module, batc
     """Simulate users for some rounds without gradient, then the losses of the last round."""
     assert isinstance(model, SeemNano)
     batch = batch.to(next(model.parameters()).device)
-    with torch.no_grad():
-        backbone = model.encode_backbone(batch.images)
-    encoded = model.encode_features(backbone)
+    encoded = model.encode_features(model.encode_backbone(batch.images))
     users = Users(batch, recipe, rng)
-    for _ in range(int(rng.integers(0, recipe.rounds))):
+    earlier = 0 if rng.random() < recipe.first else int(rng.integers(0, recipe.rounds))
+    for _ in range(earlier):
         with torch.no_grad():
             users.answer(model.answer(encoded, users.prompts(), batch.image_of, detail=False).final)
     answer = model.answer(encoded, users.prompts(), batch.image_of, detail=recipe.detail)

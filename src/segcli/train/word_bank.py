@@ -90,8 +90,8 @@ def write(
     def flush() -> None:
         pixels = torch.from_numpy(np.stack([look.pixels for look in waiting])).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            maps = model.encode_backbone(pixels)
-            features = F.avg_pool2d(model.pixel_decoder(maps)[0], 2)
+            maps = model.encode_shared(pixels)
+            features = F.avg_pool2d(model.pixel_decoder(model.encode_backbone(pixels))[0], 2)
         for name, rows in (("res4", maps["res4"]), ("res5", maps["res5"]), ("feat", features)):
             if name not in files:
                 shape = (count, *rows.shape[1:])

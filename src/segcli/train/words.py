@@ -184,8 +184,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
 def _model(start: Path, vocabulary: Vocabulary) -> SeemNano:
     """seem-nano with fresh words, everything else from `start` and the bundled backbone."""
     stuff = tuple(word for word in vocabulary.words if word in vocabulary.stuff)
-    model = SeemNano(replace(NanoConfig(), words=vocabulary.words, stuff=stuff))
     tensors = {**load_file(BUNDLED_FILES / "lite0.safetensors"), **load_file(start)}
+    tuned = any(name.startswith("click_backbone.") for name in tensors)
+    model = SeemNano(replace(NanoConfig(), words=vocabulary.words, stuff=stuff, tuned=tuned))
     own = {k: v.float() for k, v in tensors.items() if not k.startswith("words.")}
     missing = [k for k in model.load_state_dict(own, strict=False).missing_keys if not k.startswith("words.")]
     if missing:

@@ -12,6 +12,7 @@ from segcli.core.image import Image
 from segcli.models.api import Tracking
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.nano_predictor import NanoPredictor
+from segcli.models.seem.nano_tracker import _both, prompted
 from segcli.registry.load import open_model
 
 SIZE = (128, 192)
@@ -48,6 +49,23 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 def test_a_member_with_the_weights_for_it_follows_objects(member: NanoPredictor) -> None:
     assert isinstance(member, Tracking)
     assert PromptKind.VIDEO in member.accepts
+
+
+def test_a_click_path_with_a_backbone_of_its_own_leaves_propagation_the_shared_one() -> None:
+    torch.manual_seed(0)
+    sizes = NanoConfig(
+        dim=32, heads=2, encoder_layers=1, encoder_ffn=32, widths=(8, 16, 16), queries=4, words=("cat",), tuned=True
+    )
+    network = SeemNano(sizes).requires_grad_(False)
+    pixels = torch.rand(1, 3, 64, 64) * 255
+    maps = _both(network, pixels)
+    shared, own = network.encode_shared(pixels), network.encode_backbone(pixels)
+    assert all(torch.equal(maps[name], shared[name]) for name in shared)
+    assert not torch.equal(shared["res4"], own["res4"])
+    rough = torch.rand(1, 1, 16, 16)
+    told = prompted(network, own, rough)
+    assert torch.equal(prompted(network, maps, rough), told)
+    assert not torch.equal(prompted(network, shared | {"pixels": pixels}, rough), told)
 
 
 def test_a_member_without_them_says_so() -> None:

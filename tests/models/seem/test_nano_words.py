@@ -147,3 +147,25 @@ def test_the_same_ask_has_the_same_answer_whatever_was_asked_before(model: NanoP
     model.decode(encoded, [Ask(points=(Point(10, 10),)), Ask(mask=encode(np.eye(*SIZE, dtype=np.bool_)))])
     again = model.decode(encoded, [ask])[0]
     assert (first.masks, first.scores, first.labels) == (again.masks, again.scores, again.labels)
+
+
+def test_words_read_the_shared_backbone_and_only_when_they_are_asked_for() -> None:
+    torch.manual_seed(6)
+    sizes = NanoConfig(
+        dim=32, heads=2, encoder_layers=1, encoder_ffn=32, widths=(8, 16, 16), queries=4, words=WORDS, tuned=True
+    )
+    network = SeemNano(sizes).requires_grad_(False).eval()
+    pixels = torch.rand(1, 3, 64, 96) * 255
+    encoded = network.encode_features(network.encode_backbone(pixels))
+    assert encoded.words is not None
+    assert encoded.words.levels is None
+    before = network.read(encoded)
+    shared = network.encode_shared(pixels)
+    assert encoded.words.levels is not None
+    for level, name in zip(encoded.words.levels, ("res4", "res5"), strict=True):
+        assert torch.equal(level, shared[name])
+    for parameter in network.backbone.parameters():
+        parameter.zero_()
+    assert torch.equal(network.read(encoded).places, before.places)  # computed once
+    again = network.encode_features(network.encode_backbone(pixels))
+    assert not torch.equal(network.read(again).places, before.places)

@@ -31,6 +31,7 @@ class NanoConfig:
     """Sizes, and which of the helps are in use (`decoder` off leaves the click path's own answer, for ablations)."""
 
     backbone: str = "lite0"
+    tuned: bool = False  # clicks look through a backbone of their own, which was trained with the rest
     dim: int = 64
     heads: int = 4
     encoder_layers: int = 2
@@ -46,6 +47,26 @@ class NanoConfig:
     stuff: tuple[str, ...] = ()  # those of the words that can't be counted
 
 
+@dataclass
+class WordInput:
+    """What the word head reads of B photos.
+
+    features: [B, dim, H/8, W/8] mask features.
+    levels:   res4 and res5 of the shared backbone. Where clicks look through a backbone of their own they are None
+              until the first word is asked for; then they come from `pixels` [B, 3, H, W].
+    """
+
+    features: Tensor
+    levels: tuple[Tensor, Tensor] | None
+    pixels: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all maps."""
+        held = [self.features, *(self.levels or ()), *([] if self.pixels is None else [self.pixels])]
+        return sum(t.nbytes for t in held)
+
+
 @dataclass(frozen=True)
 class NanoEncoded:
     """One batch of photos after everything that no prompt changes.
@@ -55,12 +76,12 @@ class NanoEncoded:
 
     click: ClickImage
     detail: Tensor
-    words: tuple[Tensor, Tensor, Tensor] | None = None
+    words: WordInput | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all maps."""
-        return self.click.nbytes + self.detail.nbytes + sum(t.nbytes for t in self.words or ())
+        return self.click.nbytes + self.detail.nbytes + (0 if self.words is None else self.words.nbytes)
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,11 @@ class NanoAnswer:
 
 
 class SeemNano(nn.Module):
-    """The network of the bundled member. The backbone is frozen and shared with other bundled members."""
+    """The network of the bundled member.
+
+    `backbone` is frozen and shared with other bundled members; words and videos read it. Clicks read `click_backbone`
+    if the member is `tuned`, else the shared one too.
+    """
 
     def __init__(self, config: NanoConfig | None = None) -> None:
         super().__init__()
@@ -87,6 +112,7 @@ class SeemNano(nn.Module):
         dim = config.dim
         self.backbone = EfficientNetLite(config.backbone)
         self.backbone.requires_grad_(False)
+        self.click_backbone = EfficientNetLite(config.backbone) if config.tuned else None
         levels = {name: self.backbone.channels[name] for name in LEVELS}
         self.pixel_decoder = PixelDecoderFPN(
             list(levels.values()), dim, dim, config.heads, config.encoder_ffn, config.encoder_layers
@@ -112,27 +138,50 @@ class SeemNano(nn.Module):
         self.words = WordHead(self.backbone.channels, dim, len(config.words)) if config.words else None
 
     def encode_backbone(self, images: Tensor) -> dict[str, Tensor]:
-        """Photos [B, 3, H, W] in 0..255 (H and W multiples of 32) -> res1..res5 and the photo at stride 2."""
-        x = (images if images.is_floating_point() else images.float()).contiguous(memory_format=torch.channels_last)
+        """Photos [B, 3, H, W] in 0..255 (H and W multiples of 32) -> what clicks look through: res1..res5, the photo
+        at stride 2, and for a tuned member with words the photos themselves as "pixels"."""
+        x = _laid_out(images)
+        maps: dict[str, Tensor] = (self.click_backbone or self.backbone)(x)
+        maps["photo"] = _around_zero(x)
+        if self.words is not None and self.click_backbone is not None:
+            maps["pixels"] = x
+        return maps
+
+    def encode_shared(self, images: Tensor) -> dict[str, Tensor]:
+        """The same photos through the backbone that bundled members share: res1..res5 and the photo at stride 2."""
+        x = _laid_out(images)
         maps: dict[str, Tensor] = self.backbone(x)
-        maps["photo"] = (F.avg_pool2d(x, 2) - MEAN) / SCALE
+        maps["photo"] = _around_zero(x)
         return maps
 
     def encode_features(self, backbone: Mapping[str, Tensor]) -> NanoEncoded:
         """The rest of what no prompt changes."""
         mask_features, multi_scale = self.pixel_decoder(backbone)
+        words = None
+        if self.words is not None:
+            pixels = backbone.get("pixels")
+            levels = (backbone["res4"], backbone["res5"]) if pixels is None else None
+            words = WordInput(F.avg_pool2d(mask_features, 2), levels, pixels)
         return NanoEncoded(
             self.click_path.prepare(backbone, mask_features, multi_scale),
             self.detail.prepare(backbone["res1"], backbone["photo"]),
-            None if self.words is None else (backbone["res4"], backbone["res5"], F.avg_pool2d(mask_features, 2)),
+            words,
         )
 
     def read(self, encoded: NanoEncoded) -> WordImage:
         """The photos in the joint space with words. Raises ValueError for a member without words."""
         if self.words is None or encoded.words is None:
             raise ValueError("this member has no words")
-        image: WordImage = self.words(*encoded.words)
+        image: WordImage = self.words(*self._word_maps(encoded.words), encoded.words.features)
         return image
+
+    def _word_maps(self, words: WordInput) -> tuple[Tensor, Tensor]:
+        """res4 and res5 of the shared backbone, computed now if no word was asked for before."""
+        if words.levels is None:
+            assert words.pixels is not None
+            maps = self.backbone(words.pixels)
+            words.levels = maps["res4"], maps["res5"]
+        return words.levels
 
     def answer(
         self,
@@ -163,6 +212,16 @@ class SeemNano(nn.Module):
     def _masks(self, output: DecoderOutput, image: DecoderImage) -> Tensor:
         assert self.predictor is not None
         return self.predictor.masks(output.last[Group.SPATIAL_QUERIES].mask_embeddings, image)
+
+
+def _laid_out(images: Tensor) -> Tensor:
+    x = images if images.is_floating_point() else images.float()
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _around_zero(x: Tensor) -> Tensor:
+    """[B, 3, H, W] in 0..255 -> [B, 3, H/2, W/2] as the backbone scales it."""
+    return (F.avg_pool2d(x, 2) - MEAN) / SCALE
 
 
 def _decoder_prompts(prompts: PromptMaps, cells: torch.Size) -> Prompts:

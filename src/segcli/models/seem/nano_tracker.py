@@ -15,6 +15,7 @@ from segcli.models.layers.propagation.propagator import Maps, Propagator
 from segcli.models.seem.click_path import PromptMaps
 from segcli.models.seem.nano import SeemNano
 
+_OWN = "click."  # before the names of the maps that only the click path reads
 _WEIGHT = 0.5  # of the click path's logits beside propagation's
 
 
@@ -24,7 +25,7 @@ def nano_tracker(
     """A fresh tracker over the member's own backbone, see `Propagator`."""
     return Propagator(
         name,
-        model.encode_backbone,
+        lambda pixels: _both(model, pixels),
         net,
         lambda maps, rough: prompted(model, maps, rough),
         weight=_WEIGHT,
@@ -37,9 +38,18 @@ def nano_tracker(
 def prompted(model: SeemNano, maps: Maps, rough: Tensor) -> Tensor:
     """The click path's answer to a rough mask [1, 1, H/4, W/4] in 0..1: logits [1, 1, H/2, W/2].
 
-    maps: of the look, as `SeemNano.encode_backbone` gives them.
+    maps: of the look, as `_both` gives them.
     """
+    own = {name.removeprefix(_OWN): map_ for name, map_ in maps.items() if name.startswith(_OWN)} or maps
     no_points = rough.new_tensor([[[0.0, 0.0, -1.0]]])
     prompts = PromptMaps(no_points, torch.full_like(rough, 0.5), rough)
     only = torch.zeros(1, dtype=torch.long, device=rough.device)
-    return model.answer(model.encode_features(maps), prompts, only).final
+    return model.answer(model.encode_features(own), prompts, only).final
+
+
+def _both(model: SeemNano, pixels: Tensor) -> Maps:
+    """Maps for propagation, and those that the click path reads beside them if it has a backbone of its own."""
+    maps = model.encode_shared(pixels)
+    if model.click_backbone is None:
+        return maps
+    return maps | {_OWN + name: map_ for name, map_ in model.encode_backbone(pixels).items()}
