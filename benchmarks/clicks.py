@@ -4,7 +4,8 @@
 
 DIR holds sets as `SET/images`, `SET/masks` and `SET/objects.jsonl`. Every object that is a thing and covers at least
 1 % of its photo is clicked at by RITM's rule, each click from the method's own last answer, at the photo's own
-resolution; ignored pixels are left out. Peers: OpenCV's GrabCut and scikit-image's random walker, from the same rule.
+resolution; ignored pixels are left out. F is DAVIS' boundary F. Peers: OpenCV's GrabCut and scikit-image's random
+walker, from the same rule.
 """
 
 from __future__ import annotations
@@ -152,14 +153,15 @@ def main() -> int:
     unknown = set(arguments.peers.split(",")) - {*PEERS, ""}
     if unknown:
         parser.error(f"unknown peers {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
-    columns = [f"IoU@{k}" for k in (1, 3, 5, 10) if k <= arguments.clicks] + ["NoC@80", "NoC@85", "NoC@90"]
+    columns = [f"IoU@{k}" for k in (1, 3, 5, 10) if k <= arguments.clicks]
+    columns += [f"F@{k}" for k in (1, 5) if k <= arguments.clicks] + ["NoC@80", "NoC@85", "NoC@90"]
     report: dict[str, dict[str, dict]] = {}
     if not arguments.json:
         print(f"{'set':10}{'method':14}{'objects':>8}" + "".join(f"{c:>8}" for c in columns) + f"{'s/click':>9}")
     for name, method, values in compare(arguments):
         report.setdefault(name, {})[method] = values
         if not arguments.json:
-            cells = "".join(f"{values[c]:8.3f}" if c.startswith("IoU") else f"{values[c]:8.2f}" for c in columns)
+            cells = "".join(f"{values[c]:8.3f}" if not c.startswith("NoC") else f"{values[c]:8.2f}" for c in columns)
             print(f"{name:10}{method:14}{values['objects']:8d}{cells}{values['seconds-per-click']:9.3f}", flush=True)
     if arguments.json:
         settings = {"clicks": arguments.clicks, "subset": arguments.subset, "seed": arguments.seed, "rule": "ritm"}

@@ -46,6 +46,20 @@ def test_a_run_ends_once_the_iou_is_reached_but_not_before_the_least_clicks():
     assert len(click_loop(sample(truth), right, 9)[1]) == 9
 
 
+def test_borders_are_scored_beside_the_overlap_and_ignored_pixels_count_for_neither():
+    truth = box()
+    rows, columns = np.nonzero(truth == 1)
+    ragged = truth == 1
+    ragged[rows.min() : rows.max() : 4, columns.min() : columns.min() + 6] = False
+    answers = iter([ragged, truth == 1])
+    _, ious, borders, _ = click_loop(sample(truth), lambda clicks, previous: next(answers), 2)
+    assert borders[0] < ious[0] < 1
+    assert (borders[1], ious[1]) == (1, 1)
+    spared = truth.copy()
+    spared[(truth == 1) & ~ragged] = -1
+    assert click_loop(sample(spared), lambda clicks, previous: ragged, 1)[1:3] == ((1.0,), (1.0,))
+
+
 def test_an_answer_of_another_size_is_a_bug_of_the_model():
     with pytest.raises(ValueError, match="answered"):
         click_loop(sample(box()), lambda clicks, previous: np.zeros((3, 3), np.bool_))
@@ -77,6 +91,7 @@ def test_runs_that_stopped_early_keep_their_last_iou_in_the_curve(discs):
     runs = run_noc(discs, [sample(box())], clicks=6, stop_at=0.3)
     values = summary(runs, 6, at=(1, 6))
     assert values["IoU@6"] == runs[0].ious[-1]
+    assert values["F@6"] == runs[0].borders[-1]
     assert len(values["IoU-per-click"]) == 6
 
 

@@ -58,7 +58,8 @@ def noc_runs(golden: Golden) -> Iterator[Difference]:
             image = Image(np.zeros((*truth.shape, 3), np.uint8), truth.shape)
             answer = _toy(run["predictor"], truth)
             sample = ClickSample(image, "1", truth)
-            clicks, ious, _ = click_loop(sample, answer, run["max_clicks"], run["target"], min_clicks=run["min_clicks"])
+            least = run["min_clicks"]
+            clicks, ious, *_ = click_loop(sample, answer, run["max_clicks"], run["target"], min_clicks=least)
             yield (
                 f"{where} {recorded['image']} clicks",
                 same([tuple(map(int, c)) for c in clicks], [tuple(c) for c in recorded["clicks"]]),

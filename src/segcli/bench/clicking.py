@@ -14,7 +14,8 @@ from segcli.bench.rules import ritm
 from segcli.core.ask import Ask, Point
 from segcli.core.image import Image
 from segcli.core.rle import decode, encode
-from segcli.metrics.clicks import Click, click_iou
+from segcli.metrics.boundary import frame_score
+from segcli.metrics.clicks import IGNORE, Click, click_iou
 from segcli.models.api import Promptable
 
 Mask = NDArray[np.bool_]
@@ -37,12 +38,13 @@ class ClickSample:
 
 @dataclass(frozen=True)
 class ClickRun:
-    """What happened on one sample: the clicks, the IoU after each, the seconds each answer took."""
+    """What happened on one sample: the clicks; IoU, boundary F (DAVIS) and seconds of the answer to each."""
 
     image: str
     target: str
     clicks: tuple[Click, ...]
     ious: tuple[float, ...]
+    borders: tuple[float, ...]
     seconds: tuple[float, ...]
     encode_seconds: float
 
@@ -83,20 +85,23 @@ def click_loop(
     stop_at: float | None = None,
     rule: ClickRule = ritm,
     min_clicks: int = 1,
-) -> tuple[tuple[Click, ...], tuple[float, ...], tuple[float, ...]]:
-    """Clicks, IoUs and seconds for one sample; ends early once the IoU reaches `stop_at` after `min_clicks`.
+) -> tuple[tuple[Click, ...], tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """Clicks, IoUs, boundary Fs and seconds for one sample; ends once the IoU reaches `stop_at` after `min_clicks`.
 
-    Where the rule sees nothing more to click at, the last answer and its IoU are kept.
+    Where the rule sees nothing more to click at, the last answer and its scores are kept.
     """
     choose = rule(sample.truth)
+    truth, ignored = sample.truth == 1, sample.truth == IGNORE
     clicks: list[Click] = []
     ious: list[float] = []
+    borders: list[float] = []
     seconds: list[float] = []
     mask: Mask = np.zeros(sample.truth.shape, np.bool_)
     while len(ious) < max_clicks:
         click = choose(mask, clicks)
         if click is None:
             ious.append(ious[-1] if ious else click_iou(sample.truth, mask))
+            borders.append(borders[-1] if borders else frame_score(truth, mask, ignored).f)
             seconds.append(0.0)
             continue
         clicks.append(click)
@@ -106,9 +111,10 @@ def click_loop(
         if mask.shape != sample.truth.shape:
             raise ValueError(f"the model answered {mask.shape} to a photo of {sample.truth.shape}")
         ious.append(click_iou(sample.truth, mask))
+        borders.append(frame_score(truth, mask, ignored).f)
         if stop_at is not None and ious[-1] >= stop_at and len(ious) >= min_clicks:
             break
-    return tuple(clicks), tuple(ious), tuple(seconds)
+    return tuple(clicks), tuple(ious), tuple(borders), tuple(seconds)
 
 
 def run_clicks(
@@ -128,5 +134,5 @@ def run_clicks(
             answer = prepare(sample.image)
             spent = time.perf_counter() - started
             current = sample.image
-        clicks, ious, seconds = click_loop(sample, answer, max_clicks, stop_at, rule)
-        yield ClickRun(sample.image.name, sample.target, clicks, ious, seconds, spent)
+        clicks, ious, borders, seconds = click_loop(sample, answer, max_clicks, stop_at, rule)
+        yield ClickRun(sample.image.name, sample.target, clicks, ious, borders, seconds, spent)

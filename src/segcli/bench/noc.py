@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segcli.bench.clicking import ClickRule, ClickRun, ClickSample, opener_of, run_clicks
 from segcli.bench.rules import ritm
@@ -50,16 +51,16 @@ def summary(
     thresholds: Sequence[float] = THRESHOLDS,
     at: Sequence[int] = (1, 3, 5, 10),
 ) -> dict[str, Any]:
-    """NoC per threshold and mean IoU after some clicks, of runs with up to `clicks` clicks.
+    """NoC per threshold, mean IoU and mean boundary F after some clicks, of runs with up to `clicks` clicks.
 
-    A run that stopped early keeps its last IoU. Raises UsageError without runs.
+    A run that stopped early keeps its last scores. Raises UsageError without runs.
     """
     if not runs:
         raise UsageError(
             "no object to click at: the set is empty, or all objects are stuff or smaller than the least area"
         )
     curves = [r.ious for r in runs]
-    full = np.array([[*c, *[c[-1]] * (clicks - len(c))] for c in curves])
+    full, borders = _to_the_end(curves, clicks), _to_the_end([r.borders for r in runs], clicks)
     result: dict[str, Any] = {"objects": len(runs), "photos": len({r.image for r in runs})}
     for threshold in thresholds:
         value = noc(curves, threshold, clicks)
@@ -68,8 +69,14 @@ def summary(
         result[f"NoC@{percent}-std"] = value.std
         result[f">={clicks}@{percent}"] = value.at_max
     result |= {f"IoU@{k}": float(full[:, k - 1].mean()) for k in at if k <= clicks}
+    result |= {f"F@{k}": float(borders[:, k - 1].mean()) for k in at if k <= clicks}
     result["IoU-per-click"] = [float(v) for v in full.mean(axis=0)]
     return result
+
+
+def _to_the_end(curves: Sequence[Sequence[float]], clicks: int) -> NDArray[np.float64]:
+    """Curves of up to `clicks` values as rows of so many, the last value kept."""
+    return np.array([[*c, *[c[-1]] * (clicks - len(c))] for c in curves])
 
 
 def _size(array: np.ndarray[Any, Any]) -> str:

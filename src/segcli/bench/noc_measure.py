@@ -81,14 +81,15 @@ class NocMeasure:
                 last[:] = [answer(clicks, previous)]
                 return last[0]
 
-            clicks, ious, seconds = click_loop(
+            clicks, ious, borders, seconds = click_loop(
                 ClickSample(image, target, truth), keep, self.clicks, self.stop_at, RULES[self.rule]
             )
             spent += sum(seconds)
-            objects.append({"target": target, "clicks": [list(c) for c in clicks], "ious": list(ious)})
+            made = [list(c) for c in clicks]
+            objects.append({"target": target, "clicks": made, "ious": list(ious), "borders": list(borders)})
             if not worst or ious[-1] < worst["iou"]:
                 final = encode(last[0] if last else np.zeros(truth.shape, np.bool_)).coco()
-                worst = {"iou": ious[-1], "target": target, "rle": final, "clicks": [list(c) for c in clicks]}
+                worst = {"iou": ious[-1], "target": target, "rle": final, "clicks": made}
         return Record(
             item,
             digest_arrays([t for _, t in targets]),
@@ -99,9 +100,17 @@ class NocMeasure:
         )
 
     def summarise(self, records: Sequence[Record]) -> Summary:
-        """NoC, IoU after some clicks, a row an object."""
+        """NoC, IoU and boundary F after some clicks, a row an object."""
         runs = [
-            ClickRun(r.name, o["target"], tuple(Click(*c) for c in o["clicks"]), tuple(o["ious"]), (), 0.0)
+            ClickRun(
+                r.name,
+                o["target"],
+                clicks=tuple(Click(*c) for c in o["clicks"]),
+                ious=tuple(o["ious"]),
+                borders=tuple(o["borders"]),
+                seconds=(),
+                encode_seconds=0.0,
+            )
             for r in records
             for o in r.values["objects"]
         ]
