@@ -34,8 +34,10 @@ from segcli.core.rle import Rle, decode
 from segcli.datasets.folders import IGNORED, Photo, photos
 from segcli.metrics.referring import Overlap, best_candidates, group_scores, overlap, union
 from segcli.models.ras.layout import layout
+from segcli.models.ras.matches import Related
 from segcli.models.ras.model import Fed, Question
 from segcli.models.ras.predictor import RasPredictor
+from segcli.models.ras.relations import PAIR, STANDING
 from segcli.pipeline.everything import Search, propose
 from segcli.registry.load import open_model
 from segcli.train import ras_samples
@@ -154,7 +156,11 @@ def latency(arguments: argparse.Namespace) -> None:
     width = network.feature_width
     generator = torch.Generator().manual_seed(0)
     words = model.words.ids("everything larger than the cup")
-    asked = Question(torch.randn(100, width, generator=generator), torch.zeros(0, width), model.words.start, [], words)
+    related = None
+    if network.config.relations:
+        related = Related(torch.randn(100, STANDING, generator=generator), torch.zeros(100, 0, PAIR))
+    features = torch.randn(100, width, generator=generator)
+    asked = Question(features, torch.zeros(0, width), model.words.start, [], words, related=related)
 
     def alone(n: int) -> torch.Tensor:
         fed = network.sequence(asked)

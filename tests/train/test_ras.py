@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 
 from segcli.core.ask import Ask
 from segcli.core.errors import CheckpointError, UsageError
-from segcli.core.rle import encode
+from segcli.core.image import Image
+from segcli.core.rle import encode, iou
 from segcli.datasets.folders import photos
 from segcli.models.ras.config import EncoderConfig, LanguageConfig, RasConfig
 from segcli.models.ras.model import Ras
@@ -20,12 +22,26 @@ from segcli.models.ras.predictor import RasPredictor
 from segcli.registry.load import open_model
 from segcli.train import ras_stages
 from segcli.train.groups import from_instances, write
+from segcli.train.groups_rules import Meant
 from segcli.train.loop import LoopConfig
-from segcli.train.ras import RasRecipe, fold, loss_of, moments, read_plan, sample, standardised, tokenizer
+from segcli.train.ras import (
+    RasRecipe,
+    accuracy,
+    export,
+    fold,
+    loss_of,
+    moments,
+    read_plan,
+    sample,
+    standardised,
+    tokenizer,
+)
+from segcli.train.ras_names import labels_of, learn
 from segcli.train.ras_run import Files, run_stage
 from segcli.train.ras_samples import draw, plural
 from segcli.train.ras_scenes import mirrored, objects_of, scene_of
 from segcli.train.ras_start import assemble
+from segcli.train.ras_views import view
 
 CPU = torch.device("cpu")
 VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14, "intermediate_size": 32}
@@ -143,6 +159,73 @@ def test_candidates_that_are_half_an_object_count_for_nothing(folder: Path) -> N
         losses = loss_of(model.model, [drawn], 2.0)
         drawn.labels[drawn.labels < 0] = -1.0
         torch.testing.assert_close(loss_of(model.model, [drawn], 2.0)["selection"], losses["selection"])
+
+
+def test_worn_copies_are_near_their_objects_and_change_nothing_else(folder: Path) -> None:
+    (photo,) = photos(folder)
+    plain, more = (
+        objects_of(photo, photo.pixels(), photo.ids(), np.random.default_rng(0), copies) for copies in (0, 2)
+    )
+    assert more.masks == plain.masks
+    assert more.extra[: len(plain.extra)] == plain.extra
+    copies = more.extra[len(plain.extra) :]
+    assert len(copies) == 2
+    for copy in copies:
+        assert 0.4 < iou([copy], more.masks).max() < 1
+
+
+def test_a_largest_object_is_always_among_the_candidates(folder: Path) -> None:
+    found = scene(folder, predictor())
+    rng = np.random.default_rng(0)
+    words = tokenizer(["cup"], 300)
+    for target in range(3):
+        meant = Meant("superlative", "largest", (), (target,))
+        assert sample(found, meant, words, RasRecipe(most=1, extra=0), "plain", rng).labels.sum() == 1
+
+
+def test_views_keep_photo_and_ids_together(folder: Path) -> None:
+    (photo,) = photos(folder)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        pixels, ids = view(photo.pixels(), photo.ids(), rng)
+        assert pixels.shape[:2] == ids.shape
+        assert pixels.dtype == ids.dtype == np.uint8
+        red = (pixels[..., 0].astype(int) - pixels[..., 2]) > 60
+        assert (red == np.isin(ids, (1, 3))).mean() > 0.95
+
+
+def test_heads_are_asked_about_photos_that_they_were_not_trained_on(folder: Path) -> None:
+    model = predictor(names=3)
+    raw = scene(folder, model)
+    scenes = [replace(raw, photo=n) for n in range(4)]
+    assert model.model.names is not None
+    assert labels_of(raw, ["cup", "dog"])[:3].tolist() == [0, 1, 0]
+    heard: list[str] = []
+    chances = learn(model.model.names, scenes, ["cup", "dog"], folds=2, steps=40, noise=0.1, say=heard.append)
+    assert [tuple(c.shape) for c in chances] == [(3 + len(raw.extra), 3)] * 4
+    assert [int(c) for c in chances[0][:3].argmax(1)] == [0, 1, 0]
+    assert "1.000 right" in heard[0]
+    torch.testing.assert_close(chances[0], chances[2])
+    assert not torch.equal(chances[0], chances[1])
+
+
+def test_names_reach_the_words_of_a_trained_checkpoint(folder: Path, tmp_path: Path) -> None:
+    model = predictor(names=3, relations=True)
+    raw = scene(folder, model)
+    drawn = sample(
+        raw, Meant("class", "all cups", (), (0, 2)), model.words, RasRecipe(extra=0), "plain", np.random.default_rng(0)
+    )
+    assert set(accuracy(model.model, [drawn])) == {"candidates", "groups", "cIoU", "class"}
+    path = export(model.model, model.words, tmp_path / "named.safetensors", shared="")
+    again = open_model(str(path), device="cpu", say=lambda line: None)
+    assert isinstance(again, RasPredictor)
+    assert again.model.names is not None
+    assert model.model.names is not None
+    assert torch.equal(again.model.names.ids, model.model.names.ids)
+    (photo,) = photos(folder)
+    (encoded,) = again.encode([Image(photo.pixels(), raw.objects.size)])
+    ask = Ask(text="all cups", candidates=raw.objects.masks, threshold=0.0)
+    assert len(again.decode(encoded, [ask])[0]) == 3
 
 
 def test_a_sentence_is_learnt(folder: Path) -> None:
@@ -277,8 +360,6 @@ def test_stage_two_goes_on_from_a_checkpoint_and_leaves_one(tmp_path: Path) -> N
         "mask_projector",
     }
     ask = Ask(text="all", candidates=(encode(np.ones((60, 80), bool)),), threshold=0.0)
-    from segcli.core.image import Image
-
     (encoded,) = after.encode([Image(pixels, (60, 80))])
     assert len(after.decode(encoded, [ask])[0]) == 1
 

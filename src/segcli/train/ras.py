@@ -19,14 +19,19 @@ from segcli.models.layers.loading import load_strict
 from segcli.models.ras.colours import COLOURS
 from segcli.models.ras.config import NANO, LanguageConfig, RasConfig
 from segcli.models.ras.loss import selection_loss
+from segcli.models.ras.matches import Related
 from segcli.models.ras.model import Question, Ras
+from segcli.models.ras.names import rows
 from segcli.models.ras.predictor import RasPredictor
+from segcli.models.ras.relations import standing
 from segcli.models.ras.text import REFERENCE, TENSOR, Words, framed
 from segcli.registry.writer import save
 from segcli.train.groups_rules import Meant
 from segcli.train.loop import LoopConfig, Losses, averaged, train
-from segcli.train.ras_samples import draw, plural, sentences
+from segcli.train.ras_names import learn
+from segcli.train.ras_samples import IRREGULAR, draw, plural, sentences
 from segcli.train.ras_scenes import Scene, mirrored, objects_of, scene_of
+from segcli.train.ras_views import view
 
 Say = Callable[[str], None]
 
@@ -39,6 +44,10 @@ class RasRecipe:
     positive: weight of positive candidates in the loss (the published 5 is for official members).
     noise:    deviation of noise on what encoders saw of each object (features of deviation 1), against learning photos
               by heart.
+    views:    parts of each photo that are seen beside the whole one, each with its own encoding.
+    copies:   worn copies of objects among the extra candidates of a photo.
+    spread:   how much more a candidate of the photo's mean area counts in the loss than one of no area, of all.
+    folds, naming, dimness: of the head that names masks: folds and steps of its training, and noise on its features.
     opening:  batches after which another kind of sentence joins, from two kinds on; 0 has all from the start. Without
               it nothing is learnt for long: what holds for all kinds together is next to nothing.
     """
@@ -49,14 +58,22 @@ class RasRecipe:
     positive: float = 2.0
     opening: int = 100
     noise: float = 0.0
+    views: int = 0
+    copies: int = 0
+    spread: float = 0.0
+    folds: int = 4
+    naming: int = 1200
+    dimness: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A question with labels [N]: 1 meant, 0 not meant, -1 counts for nothing."""
+    """A question with labels [N]: 1 meant, 0 not meant, -1 counts for nothing. areas: [N], pixels of candidates."""
 
     question: Question
     labels: Tensor
+    areas: Tensor
+    kind: str
 
 
 def read_plan(path: Path) -> tuple[RasConfig, RasRecipe, LoopConfig, int]:
@@ -91,15 +108,21 @@ def tokenizer(words: Sequence[str], size: int) -> Words:
         vocab_size=size, special_tokens=["<unk>", "<s>"], initial_alphabet=letters, show_progress=False
     )
     plain = [s.replace(REFERENCE, " ").replace("{", " ").replace("}", " ") for s in sentences()]
-    nouns = [form for word in words for form in (word, plural(word))]
+    nouns = [form for word in words for form in (word, *([plural(word)] if word in IRREGULAR else []))]
     built.train_from_iterator([*plain * 20, *nouns * 5, *COLOURS * 20], trainer)
     return Words(built.to_str())
 
 
 def read_scenes(
-    predictor: RasPredictor, folders: Sequence[Path], seed: int, say: Say, kept: Callable[[int], bool]
+    predictor: RasPredictor,
+    folders: Sequence[Path],
+    seed: int,
+    say: Say,
+    kept: Callable[[int], bool],
+    views: int = 0,
+    copies: int = 0,
 ) -> Iterator[Scene]:
-    """Scenes of all photos below `folders` whose number passes `kept`."""
+    """Scenes of all photos below `folders` whose number passes `kept`, and of `views` other views of each."""
     rng = np.random.default_rng(seed)
     number = 0
     for folder in folders:
@@ -108,10 +131,12 @@ def read_scenes(
                 number += 1
                 if not kept(number):
                     continue
-                pixels = photo.pixels()
-                scene = scene_of(predictor, pixels, objects_of(photo, pixels, photo.ids(), rng))
-                if scene is not None:
-                    yield scene
+                pixels, ids = photo.pixels(), photo.ids()
+                shown = [(pixels, ids), *(view(pixels, ids, rng) for _ in range(views))]
+                for own, known in shown:
+                    scene = scene_of(predictor, own, objects_of(photo, own, known, rng, copies), number)
+                    if scene is not None:
+                        yield scene
             say(f"{source.name}: read")
 
 
@@ -140,33 +165,42 @@ def sample(
     count = len(scene.features)
     shown = list(range(count))
     if count > recipe.most:
-        must = set(meant.references)
+        must = set(meant.references) | (set(meant.targets) if meant.kind == "superlative" else set())
         shown = sorted({*must, *(int(n) for n in rng.permutation(count)[: recipe.most])})
-    known = scene.features
-    if recipe.noise:
-        shaken = torch.from_numpy(rng.normal(0, recipe.noise, known.shape).astype(np.float32))
-        shaken[:, known.shape[1] - scene.places :] = 0
-        known = known + shaken
-    features = known[shown]
     labels = torch.zeros(len(shown))
     labels[[k for k, n in enumerate(shown) if n in meant.targets]] = 1
     if len(scene.extra) and rng.random() < recipe.extra:
         pure = torch.from_numpy(scene.objects.purity[:, list(meant.targets)].sum(1))
-        extra = torch.where(pure >= 0.7, 1.0, torch.where(pure <= 0.3, 0.0, -1.0))
-        features, labels = torch.cat([features, scene.extra]), torch.cat([labels, extra])
+        labels = torch.cat([labels, torch.where(pure >= 0.7, 1.0, torch.where(pure <= 0.3, 0.0, -1.0))])
+        shown += range(count, count + len(scene.extra))
+    references = list(meant.references)
+    known = torch.cat([scene.features, scene.extra]) if len(shown) and shown[-1] >= count else scene.features
+    if recipe.noise:
+        shaken = torch.from_numpy(rng.normal(0, recipe.noise, known.shape).astype(np.float32))
+        shaken[:, known.shape[1] - scene.measured :] = 0
+        known = known + shaken
+    place = standing(scene.boxes[shown], scene.areas[shown], scene.objects.size)
+    related = Related(torch.from_numpy(place), scene.beside[shown][:, references])
+    chances = None if scene.chances is None else scene.chances[[*shown, *references]]
     before, between, after = framed(words, meant.sentence, template)
-    return Sample(Question(features, known[list(meant.references)], before, between, after), labels)
+    question = Question(known[shown], known[references], before, between, after, None, related, chances)
+    return Sample(question, labels, torch.from_numpy(scene.areas[shown]).float(), meant.kind)
 
 
-def loss_of(model: nn.Module, batch: Sequence[Sample], positive: float) -> Losses:
-    """The selection loss of a batch; candidates with the label -1 stand there and count for nothing."""
+def loss_of(model: nn.Module, batch: Sequence[Sample], positive: float, spread: float = 0.0) -> Losses:
+    """The selection loss of a batch; candidates with the label -1 stand there and count for nothing.
+
+    `spread` of a candidate's weight goes with its area, up to four times the mean of its photo's.
+    """
     logits = model([s.question for s in batch])
     counted = [s.labels >= 0 for s in batch]
+    large = [(s.areas / s.areas.mean()).clamp(max=4) for s in batch]
     return {
         "selection": selection_loss(
             [one[use] for one, use in zip(logits, counted, strict=True)],
             [s.labels[use] for s, use in zip(batch, counted, strict=True)],
             positive,
+            [1 - spread + spread * one[use] for one, use in zip(large, counted, strict=True)],
         )
     }
 
@@ -186,21 +220,30 @@ def train_nano(
     torch.manual_seed(seed)
     names = class_names(folders)
     words = tokenizer(names, config.language.vocabulary)
-    config = replace(config, language=replace(config.language, vocabulary=len(words)))
+    several = len(names) + 1 if config.names else 0  # and no object at all
+    config = replace(config, language=replace(config.language, vocabulary=len(words)), names=several)
     model = Ras(config)
+    if model.names is not None:
+        model.names.ids.copy_(rows([words.ids(word) for word in (*COLOURS, *names, "")]))
     if not backbone.is_file():
         raise CheckpointError(f"{backbone}: no such file; give the encoder's safetensors with --backbone")
     frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}
     load_strict(model.encoders[0].get_submodule("model"), frozen, name=str(backbone))
     predictor = RasPredictor(model, words, "ras-nano", "training", torch.device("cpu"), say)
-    scenes = list(read_scenes(predictor, folders, seed, say, lambda n: n % 20 != 0))
+    scenes = list(read_scenes(predictor, folders, seed, say, lambda n: n % 20 != 0, recipe.views, recipe.copies))
     held = list(read_scenes(predictor, folders, seed, say, lambda n: n % 20 == 0))
     scenes += [mirrored(predictor, scene) for scene in scenes]
     if not scenes:
         raise StorageError("no photo with two labelled objects; give folders with images/ and masks/")
     say(f"{len(scenes)} scenes to train on, {len(held)} to validate; {len(words)} tokens, {len(names)} class names")
-    mean, deviation = moments(scenes)
+    mean, deviation = moments(scenes, model.colour_columns)
     scenes, held = (standardised(part, mean, deviation) for part in (scenes, held))
+    if model.names is not None:
+        chances = learn(
+            model.names, scenes, names, folds=recipe.folds, steps=recipe.naming, noise=recipe.dimness, say=say
+        )
+        scenes = [replace(scene, chances=one) for scene, one in zip(scenes, chances, strict=True)]
+        model.names.layers.requires_grad_(False)
     checks = list(_validation(held, words, names, recipe, config.template))
 
     def validate(model: nn.Module, step: int) -> dict[str, float]:
@@ -211,7 +254,7 @@ def train_nano(
     step = train(
         model,
         lambda start: batches(scenes, words, names, recipe, config.template, start),
-        lambda m, batch: loss_of(m, batch, recipe.positive),
+        lambda m, batch: loss_of(m, batch, recipe.positive, recipe.spread),
         loop,
         out,
         validate=validate if checks else None,
@@ -230,10 +273,12 @@ def class_names(folders: Sequence[Path]) -> list[str]:
     return sorted(found)
 
 
-def moments(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [F] of all objects' features."""
+def moments(scenes: Sequence[Scene], plain: slice = slice(0)) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [F] of all objects' features; 0 and 1 for the `plain` columns, which are read as they are."""
     every = torch.cat([s.features for s in scenes])
-    return every.mean(0), every.std(0).clamp(min=1e-3)
+    mean, deviation = every.mean(0), every.std(0).clamp(min=1e-3)
+    mean[plain], deviation[plain] = 0, 1
+    return mean, deviation
 
 
 def standardised(scenes: Sequence[Scene], mean: Tensor, deviation: Tensor) -> list[Scene]:
@@ -242,25 +287,33 @@ def standardised(scenes: Sequence[Scene], mean: Tensor, deviation: Tensor) -> li
 
 
 def fold(model: Ras, mean: Tensor, deviation: Tensor) -> None:
-    """Take mean and deviation of the features into the projector's first layer, which then reads them as they are."""
-    first = model.mask_projector[0]
-    assert isinstance(first, nn.Linear)
-    with torch.no_grad():
-        first.weight.div_(deviation)
-        first.bias.sub_(first.weight @ mean)
+    """Take mean and deviation of the features into the first layers that see them, which then read them as they are."""
+    for first in [model.mask_projector[0], *([model.names.layers[0]] if model.names is not None else [])]:
+        assert isinstance(first, nn.Linear)
+        with torch.no_grad():
+            first.weight.div_(deviation)
+            first.bias.sub_(first.weight @ mean)
 
 
 def accuracy(model: nn.Module, samples: Sequence[Sample]) -> dict[str, float]:
-    """Share of right candidates, and of samples that are right as a whole."""
+    """Share of right candidates, and of samples that are right as a whole; cIoU of all and of each kind."""
     right: list[float] = []
     whole: list[float] = []
+    shared: dict[str, list[float]] = {}
     for first in range(0, len(samples), 32):
         part = samples[first : first + 32]
         for logits, s in zip(model([s.question for s in part]), part, strict=True):
-            good = ((logits > 0) == (s.labels > 0.5))[s.labels >= 0]
+            chosen, meant = logits > 0, s.labels > 0.5
+            good = (chosen == meant)[s.labels >= 0]
             right.append(float(good.float().mean()))
             whole.append(float(good.all()))
-    return {"candidates": round(sum(right) / len(right), 4), "groups": round(sum(whole) / len(whole), 4)}
+            for kind in ("cIoU", s.kind):
+                sums = shared.setdefault(kind, [0.0, 0.0])
+                sums[0] += float(s.areas[chosen & meant].sum())
+                sums[1] += float(s.areas[chosen | meant].sum())
+    found = {"candidates": sum(right) / len(right), "groups": sum(whole) / len(whole)}
+    found |= {kind: both / max(either, 1.0) for kind, (both, either) in sorted(shared.items())}
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def _validation(
@@ -275,7 +328,8 @@ def _validation(
 
 def export(model: Ras, words: Words, path: Path, shared: str) -> Path:
     """Write all but the frozen encoders, and the tokenizer, with what the file is."""
-    state = {k: v.detach().half().contiguous() for k, v in model.state_dict().items() if not k.startswith("encoders.")}
+    own = {k: v.detach().contiguous() for k, v in model.state_dict().items() if not k.startswith("encoders.")}
+    state = {k: v.half() if v.is_floating_point() else v for k, v in own.items()}
     metadata = {
         "seg.system": "ras",
         "seg.config": json.dumps(model.config.to_json(), sort_keys=True),

@@ -11,14 +11,14 @@ from segcli.train import groups_templates as say
 from segcli.train.groups_rules import Meant, beside, compared, groups_of_words, of_word, on_side
 from segcli.train.ras_scenes import Objects
 
-_IRREGULAR = {"person": "people", "sheep": "sheep", "knife": "knives", "mouse": "mice", "scissors": "scissors"}
+IRREGULAR = {"person": "people", "sheep": "sheep", "knife": "knives", "mouse": "mice", "scissors": "scissors"}
 Rng = np.random.Generator
 
 
 def plural(word: str) -> str:
     """A noun's plural, near enough for class names."""
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
+    if word in IRREGULAR:
+        return IRREGULAR[word]
     return word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s")
 
 

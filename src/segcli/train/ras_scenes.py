@@ -15,11 +15,11 @@ from segcli.core.rle import Rle, decode, encode
 from segcli.datasets.folders import Photo
 from segcli.models.ras.colours import COLOURS, named
 from segcli.models.ras.predictor import EncodedPhoto, RasPredictor
+from segcli.models.ras.relations import beside, extents, steps_of
 from segcli.train.groups_rules import Box
 
 _LEAST_PIXELS = 40
 _LEAST_SHARE = 0.5  # of an object's pixels that a colour needs to be its word
-_REACH = 0.012  # of the photo's longer side: how near touching objects come
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,27 @@ class Objects:
 class Scene:
     """Objects with their pooled features: [N, F], and [M, F] of the extra candidates.
 
-    places: how many of the F, the last ones, say only where a mask is.
+    measured: how many of the F, the last ones, say where a mask is and which colours it has, which no encoder learnt.
+    beside:   [N + M, N, P], boxes [N + M, 4] and areas [N + M]: of `relations`, objects and then extra candidates.
+    photo:    number of the photo, the same in all its views.
+    chances:  [N + M, names], what heads say that were trained without this photo, or None.
     """
 
     objects: Objects
     features: Tensor
     extra: Tensor
-    places: int = 0
+    measured: int
+    beside: Tensor
+    boxes: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    photo: int = 0
+    chances: Tensor | None = None
 
 
-def objects_of(photo: Photo, pixels: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator) -> Objects:
-    """The objects of a photo whose pixels and ids [H, W] were read."""
+def objects_of(
+    photo: Photo, pixels: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator, copies: int = 0
+) -> Objects:
+    """The objects of a photo whose pixels and ids [H, W] were read; `copies` of them stand among the extra masks."""
     named_objects = {o.id: o.name for o in photo.labelled(ids)}
     areas = np.bincount(ids.ravel(), minlength=256)
     kept = [n for n in sorted(named_objects) if areas[n] >= _LEAST_PIXELS]
@@ -77,7 +87,7 @@ def objects_of(photo: Photo, pixels: NDArray[np.uint8], ids: NDArray[np.uint8], 
     for mask in dense:
         shares = np.bincount(index[mask], minlength=len(COLOURS)) / mask.sum()
         colours.append(COLOURS[int(shares.argmax())] if shares.max() >= _LEAST_SHARE else None)
-    extra = distractors(dense, rng)
+    extra = [*distractors(dense, rng), *(worn(dense, rng, copies) if copies else ())]
     covered = np.array([[(e & d).sum() for d in dense] for e in extra], np.float32).reshape(len(extra), len(dense))
     totals = np.array([max(int(e.sum()), 1) for e in extra], np.float32).reshape(-1, 1)
     return Objects(
@@ -94,10 +104,9 @@ def objects_of(photo: Photo, pixels: NDArray[np.uint8], ids: NDArray[np.uint8], 
 
 def touching(ids: NDArray[np.uint8], kept: Sequence[int]) -> NDArray[np.bool_]:
     """bool [N, N]: objects that come within a hundredth of the photo's side of each other."""
-    reach = max(1, round(max(ids.shape) * _REACH))
     row = {n: k for k, n in enumerate(kept)}
     found = np.zeros((len(kept), len(kept)), np.bool_)
-    for step in {1, max(1, reach // 2), reach}:
+    for step in steps_of((int(ids.shape[0]), int(ids.shape[1]))):
         for a, b in ((ids[step:], ids[:-step]), (ids[:, step:], ids[:, :-step])):
             for one, other in np.unique(np.stack([a[a != b], b[a != b]]), axis=1).T:
                 if int(one) in row and int(other) in row:
@@ -133,6 +142,22 @@ def distractors(dense: Sequence[NDArray[np.bool_]], rng: np.random.Generator, mo
     return [mask for mask in found if mask.sum() >= _LEAST_PIXELS]
 
 
+def worn(dense: Sequence[NDArray[np.bool_]], rng: np.random.Generator, count: int) -> list[NDArray[np.bool_]]:
+    """Copies of objects as proposals have them: grown or eaten away at their border, and moved by as much."""
+    found = []
+    for n in rng.permutation(len(dense))[:count]:
+        mask = dense[int(n)]
+        reach = max(1, round(np.sqrt(mask.sum()) * rng.uniform(0.02, 0.1)))
+        grown = mask.copy() if rng.random() < 0.5 else ~mask
+        inverted = bool((grown != mask).any())
+        for axis in (0, 1):
+            grown = np.logical_or.reduce([np.roll(grown, step, axis) for step in range(-reach, reach + 1)])
+        copy = np.roll(~grown if inverted else grown, rng.integers(-reach, reach + 1, 2), (0, 1))
+        if copy.sum() >= _LEAST_PIXELS:
+            found.append(copy)
+    return found
+
+
 def mirrored(predictor: RasPredictor, scene: Scene) -> Scene:
     """The scene left to right. What the encoders saw is kept (they hardly tell the sides apart), places are new."""
     objects = scene.objects
@@ -141,15 +166,26 @@ def mirrored(predictor: RasPredictor, scene: Scene) -> Scene:
     places = predictor.places([*masks, *extra], scene.features)
     features = torch.cat([torch.cat([scene.features, scene.extra])[:, :seen], places], 1)
     turned = replace(objects, masks=masks, extra=extra)
-    return replace(scene, objects=turned, features=features[: len(masks)], extra=features[len(masks) :])
+    count = len(masks)
+    return Scene(turned, features[:count], features[count:], scene.measured, *related(turned), photo=scene.photo)
 
 
-def scene_of(predictor: RasPredictor, pixels: NDArray[np.uint8], objects: Objects) -> Scene | None:
-    """The scene with features from the predictor's frozen encoders; None for fewer than two objects."""
+def related(objects: Objects) -> tuple[Tensor, NDArray[np.float64], NDArray[np.float64]]:
+    """`beside`, `boxes` and `areas` of a scene."""
+    masks = [*objects.masks, *objects.extra]
+    return torch.from_numpy(beside(masks, objects.masks)), *extents(masks)
+
+
+def scene_of(predictor: RasPredictor, pixels: NDArray[np.uint8], objects: Objects, number: int = 0) -> Scene | None:
+    """The scene with features from the predictor's frozen encoders (in bf16); None for fewer than two objects."""
     if len(objects.masks) < 2:
         return None
-    (encoded,) = predictor.encode([Image(pixels, objects.size)])
+    with torch.autocast(predictor.device.type, torch.bfloat16):
+        (encoded,) = predictor.encode([Image(pixels, objects.size)])
     assert isinstance(encoded, EncodedPhoto)
-    features = predictor.features(encoded, [*objects.masks, *objects.extra]).float().clone()
-    count = len(objects.masks)
-    return Scene(objects, features[:count], features[count:], predictor.model.place_width)
+    exact = replace(encoded, maps=[one.float() for one in encoded.maps])
+    features = predictor.features(exact, [*objects.masks, *objects.extra]).clone()
+    model, count = predictor.model, len(objects.masks)
+    columns = model.colour_columns
+    measured = model.place_width + (columns.stop - columns.start)
+    return Scene(objects, features[:count], features[count:], measured, *related(objects), photo=number)

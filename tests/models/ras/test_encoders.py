@@ -150,3 +150,13 @@ def test_llavas_names_are_known_in_both_layouts(theirs: str, ours: str | None) -
 )  # fmt: skip
 def test_plain_colours_have_their_names(rgb: tuple[int, int, int], word: str) -> None:
     assert COLOURS[int(named(torch.tensor(rgb).float() / 255))] == word
+
+
+def test_pixels_are_named_before_the_photo_is_made_smaller() -> None:
+    stripes = np.zeros((40, 40, 3), np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = (220, 20, 20), (20, 200, 20)
+    encoder = build_encoder(EncoderConfig("colours", 10))
+    (found,) = encoder(encoder.prepare(stripes))
+    shares = found[3:].mean((1, 2))
+    assert shares[COLOURS.index("red")] == pytest.approx(0.5, abs=1e-4)
+    assert shares[COLOURS.index("green")] == pytest.approx(0.5, abs=1e-4)

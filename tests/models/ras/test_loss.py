@@ -47,3 +47,10 @@ def test_no_target_makes_all_negative() -> None:
 
 def test_a_target_that_nothing_touches_rescues_nothing() -> None:
     assert assign(np.zeros((3, 1))).tolist() == [False] * 3
+
+
+def test_weights_scale_each_candidates_term() -> None:
+    half = selection_loss([LOGITS], [LABELS], weights=[torch.full((4,), 0.5)])
+    torch.testing.assert_close(half, selection_loss([LOGITS], [LABELS]) / 2)
+    first = selection_loss([LOGITS], [LABELS], weights=[torch.tensor([4.0, 0, 0, 0])])
+    torch.testing.assert_close(first, selection_loss([LOGITS[:1]], [LABELS[:1]]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segcli.core.rle import encode
-from segcli.models.ras.pooling import geometry, grid_weights, pooled, square_offset
+from segcli.models.ras.pooling import area_means, geometry, grid_weights, pooled, square_offset
 
 RAMP = torch.arange(16.0).reshape(1, 4, 4)
 
@@ -111,3 +111,14 @@ def test_geometry_says_where_a_mask_is_and_how_large() -> None:
         [x0, y0, x1, y1, cx, cy, w, h, share], [0.25, 0.2, 0.75, 0.6, 0.5, 0.4, 0.5, 0.4, 0.2], rtol=1e-6
     )
     assert log_area == pytest.approx(1 + np.log10(0.2) / 5)
+
+
+def test_area_means_keep_the_sum_where_cells_are_no_whole_number_of_pixels() -> None:
+    picture = torch.rand(2, 7, 7, dtype=torch.float64)
+    found = area_means(picture, 3)
+    assert found.shape == (2, 3, 3)
+    torch.testing.assert_close(found.mean((1, 2)), picture.mean((1, 2)))
+    expected = picture[:, :2, :2].sum((1, 2))
+    corner = expected + 1 / 3 * (picture[:, :2, 2].sum(1) + picture[:, 2, :2].sum(1)) + 1 / 9 * picture[:, 2, 2]
+    torch.testing.assert_close(area_means(picture, 3)[:, 0, 0] * 49 / 9, corner)
+    torch.testing.assert_close(area_means(torch.ones(1, 3, 3), 5), torch.ones(1, 5, 5))

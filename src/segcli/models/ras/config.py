@@ -63,6 +63,10 @@ class RasConfig:
     decoding_attention: what a second copy may look at, see `layout`.
     decoding:      all candidates at once, or (the paper's baseline) one chosen mask after the other.
     candidates:    the most that are taken; the rest is left out, last ones first.
+    relations:     second copies are told where their mask stands beside each reference and among all candidates, see
+                   `relations`; ours, for the nano size.
+    names:         how many names the network's own head knows; mask tokens are told in these words what their mask is,
+                   and its colours, see `names`. Ours; 0: they are not told.
     """
 
     encoders: tuple[EncoderConfig, ...]
@@ -78,6 +82,8 @@ class RasConfig:
     template: Literal["vicuna", "plain"] = "vicuna"
     threshold: float = 0.5
     candidates: int = 256
+    relations: bool = False
+    names: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` takes back."""

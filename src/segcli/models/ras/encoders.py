@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from segcli.models.backbones.efficientnet_lite import MEAN, SCALE, EfficientNetLite
 from segcli.models.ras.colours import COLOURS, colour_shares
 from segcli.models.ras.config import NORMALISATION, EncoderConfig
-from segcli.models.ras.pooling import square_offset
+from segcli.models.ras.pooling import area_means, square_offset
 
 _CONVNEXT_EPS = 1e-5  # of the released ConvNeXt-XXL in all norms; transformers fixes 1e-6 in its blocks
 
@@ -120,7 +120,10 @@ class Lite(VisualEncoder):
 
 
 class Colours(VisualEncoder):
-    """No network: RGB and each cell's named colour, so that pooling gives the shares that words for colours mean."""
+    """No network: RGB and the shares of named colours in each cell, so that pooling gives what words for colours mean.
+
+    Pixels are named before the photo is made smaller: a mean of red and green pixels is neither red nor green.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
@@ -131,10 +134,19 @@ class Colours(VisualEncoder):
         """None: colours as they are."""
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
+    def prepare(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """uint8 [H, W, 3] of any size -> [1, 3 + colours, side, side], nothing where the padding is."""
+        photo = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+        top, left = square_offset((photo.shape[1], photo.shape[2]))
+        longest, side = max(photo.shape[1:]), self.config.side
+        square = torch.zeros(self.widths[0], longest, longest)
+        square[:, top : top + photo.shape[1], left : left + photo.shape[2]] = torch.cat([photo, colour_shares(photo)])
+        with torch.autocast("cpu", enabled=False):  # shares near a half decide
+            return area_means(square, side)[None]
+
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """[1, 3, side, side] -> [3 + colours, side, side]."""
-        photo = pixels[0].float()
-        return [torch.cat([photo, colour_shares(photo)]).to(pixels.dtype)]
+        """[1, 3 + colours, side, side] -> [3 + colours, side, side]."""
+        return [pixels[0]]
 
 
 def build_encoder(config: EncoderConfig) -> VisualEncoder:

@@ -13,15 +13,22 @@ from torch import Tensor
 POSITIVE_WEIGHT = 5.0
 
 
-def selection_loss(logits: Sequence[Tensor], labels: Sequence[Tensor], positive: float = POSITIVE_WEIGHT) -> Tensor:
+def selection_loss(
+    logits: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    positive: float = POSITIVE_WEIGHT,
+    weights: Sequence[Tensor] | None = None,
+) -> Tensor:
     """Binary cross-entropy with positives weighted, a plain mean over a sample's candidates, then over samples.
 
     The weight multiplies terms of the mean and does not divide it. Samples without candidates count as nothing.
+    weights: [N] a sample, of each candidate's term in the mean; all 1 in the published training.
     """
+    each_weight = [None] * len(logits) if weights is None else weights
     weight = torch.tensor(positive)
     each = [
-        F.binary_cross_entropy_with_logits(one.float(), truth.float(), pos_weight=weight.to(one.device))
-        for one, truth in zip(logits, labels, strict=True)
+        F.binary_cross_entropy_with_logits(one.float(), truth.float(), own, pos_weight=weight.to(one.device))
+        for one, truth, own in zip(logits, labels, each_weight, strict=True)
         if len(one)
     ]
     return torch.stack(each).mean() if each else torch.zeros((), requires_grad=True)

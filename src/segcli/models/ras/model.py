@@ -14,9 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from segcli.models.ras.colours import COLOURS
 from segcli.models.ras.config import LanguageConfig, RasConfig
 from segcli.models.ras.encoders import VisualEncoder, build_encoder
 from segcli.models.ras.layout import Layout, layout
+from segcli.models.ras.matches import Matches, Related, Said
+from segcli.models.ras.names import Names, owned
 from segcli.models.ras.pooling import GEOMETRY, pooled
 from segcli.models.ras.positions import position_map
 from segcli.models.ras.text import PLACE, references_in
@@ -30,6 +33,9 @@ class Question:
     before:     token ids up to the photo's tokens; between: from there to the candidates; after: the sentence,
                 `PLACE` for each reference.
     visual:     [V, C] features of the first encoder, or None.
+    related:    how the masks stand to each other, for a network whose config asks for it.
+    chances:    [N + R, names] for candidates and references, in place of what the network's own head says: what heads
+                said that were trained without this photo.
     """
 
     candidates: Tensor
@@ -38,6 +44,8 @@ class Question:
     between: Sequence[int]
     after: Sequence[int]
     visual: Tensor | None = None
+    related: Related | None = None
+    chances: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +73,8 @@ class Ras(nn.Module):
         self.mask_ref_pre = (
             nn.Parameter(torch.randn(width) * 0.02) if config.pre_tokens in ("different", "added") else None
         )
+        self.names = Names(self.feature_width, config.names) if config.names else None
+        self.matches = Matches(width) if config.relations else None
         self.classifier = _mlp(width, width, 1) if config.decoding == "parallel" else None
         self.pointer = nn.Linear(width, width) if config.decoding == "autoregressive" else None
         self.stop = nn.Parameter(torch.randn(width) * 0.02) if config.decoding == "autoregressive" else None
@@ -103,13 +113,17 @@ class Ras(nn.Module):
             parts.append(geometry.to(parts[0]))
         return torch.cat(parts, 1)
 
-    def sequence(self, question: Question) -> Fed:
-        """Everything that the language model reads. Raises ValueError when references and their places differ."""
+    def sequence(self, question: Question, words: Tensor | None = None) -> Fed:
+        """Everything that the language model reads; words: of `spoken`, where it is at hand.
+
+        Raises ValueError when references and their places differ.
+        """
         places, given = references_in(question.after), len(question.references)
         if places != given:
             raise ValueError(f"the sentence has {places} places for references, {given} were given")
-        tokens = self.mask_projector(torch.cat([question.candidates, question.references]))
-        candidates, references = tokens.split([len(question.candidates), given])
+        said = self.said(torch.cat([question.candidates, question.references]), question.chances, words)
+        count = len(question.candidates)
+        candidates, references = said.tokens[:count], said.tokens[count:]
         pool = self._paired(candidates, self.mask_pool_pre)
         pre = self.mask_pool_pre if self.mask_ref_pre is None else self.mask_ref_pre
         prefix = [self._words(question.before)]
@@ -127,15 +141,73 @@ class Ras(nn.Module):
             waiting, taken = [], taken + 1
         text.append(self._words(waiting))
         before, after = torch.cat(prefix), torch.cat(text)
-        again = [pool] if self.config.decoding == "parallel" else []
+        again = [self._related(pool, said, question)] if self.config.decoding == "parallel" else []
         embeddings = torch.cat([before, pool, after, *again])
-        placed = layout(len(before), len(candidates), len(after), self.config.pair, self.config.decoding_attention)
+        placed = layout(len(before), count, len(after), self.config.pair, self.config.decoding_attention)
         return Fed(embeddings, placed, candidates, len(before) + len(pool) + len(after))
+
+    def said(self, features: Tensor, chances: Tensor | None = None, words: Tensor | None = None) -> Said:
+        """Mask tokens of features [N, F]; where the config has names, with what is known of names and colours.
+
+        words: of `spoken`, which a batch needs once.
+        """
+        tokens = self.mask_projector(features)
+        if self.names is None:
+            return Said(tokens, tokens.new_zeros(len(tokens), 0), tokens.new_zeros(len(tokens), 0))
+        if chances is None:
+            chances = self.names(features).float().softmax(1)
+        colours = owned(self._shares(features))
+        table = self.spoken() if words is None else words
+        assert table is not None
+        more = self.names.say(chances, colours, table)
+        return Said(tokens + more.to(tokens), chances, colours)
+
+    def spoken(self) -> Tensor | None:
+        """How names and colours are said, None where the config has none."""
+        if self.names is None:
+            return None
+        return self.names.words(self.language_model.get_submodule("embed_tokens").get_parameter("weight"))
+
+    @property
+    def colour_columns(self) -> slice:
+        """Where among a mask's features the shares of named colours are; empty without an encoder of colours."""
+        start = 0
+        for number in range(len(self.encoders)):
+            encoder = self._encoder(number)
+            start += sum(encoder.widths)
+            if encoder.config.kind == "colours":
+                return slice(start - len(COLOURS), start)
+        return slice(0, 0)
+
+    def _shares(self, features: Tensor) -> Tensor:
+        """The shares of named colours [N, colours] among features [N, F]; 0 without an encoder of colours."""
+        columns = self.colour_columns
+        known = columns.stop > columns.start
+        return features[:, columns] if known else features.new_zeros(len(features), len(COLOURS))
+
+    def _related(self, pool: Tensor, said: Said, question: Question) -> Tensor:
+        """The second copies: the first ones, with what relates them to references and to each other where it is known.
+
+        Raises ValueError for a question without it where the config asks for it.
+        """
+        if self.matches is None:
+            return pool
+        if question.related is None:
+            raise ValueError("this network's config asks for relations, and the question has none")
+        count = len(question.candidates)
+        mine, theirs = (
+            Said(said.tokens[p], said.chances[p], said.colours[p]) for p in (slice(count), slice(count, None))
+        )
+        more: Tensor = self.matches(mine, theirs, question.related)
+        if self.config.pair == 1:
+            return pool + more
+        return pool + torch.stack([torch.zeros_like(more), more], 1).flatten(0, 1)
 
     def forward(self, questions: Sequence[Question]) -> list[Tensor]:
         """Logits [N] of each question's candidates, in one pass (parallel decoding)."""
         assert self.classifier is not None
-        sequences = [self.sequence(question) for question in questions]
+        words = self.spoken()
+        sequences = [self.sequence(question, words) for question in questions]
         hidden = self.hidden(sequences)
         reads = [one[s.layout.reads.to(one.device)] for one, s in zip(hidden, sequences, strict=True)]
         logits = self.classifier(torch.cat(reads)).squeeze(-1)

@@ -88,6 +88,16 @@ def pooled(features: Tensor, weights: Tensor) -> Tensor:
     return flat @ features.flatten(1).T / flat.sum(1, keepdim=True)
 
 
+def area_means(picture: Tensor, side: int) -> Tensor:
+    """[C, n, n] -> [C, side, side], the mean of each cell's area, exactly where cells are no whole number of pixels."""
+    n = picture.shape[-1]
+    edges = torch.arange(side + 1, dtype=torch.float64) * (n / side)
+    pixel = torch.arange(n, dtype=torch.float64)
+    covered = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    shares = (covered.clamp(min=0) * (side / n)).to(picture)
+    return torch.einsum("ih,chw,jw->cij", shares, picture, shares)
+
+
 def geometry(mask: Rle) -> Weights:
     """Where a mask is and how large: float32 [`GEOMETRY`], ours (the published mask token has only the position map).
 

@@ -25,8 +25,10 @@ from segcli.models.ras.autoregressive import choose
 from segcli.models.ras.config import PRESETS, RasConfig, from_json
 from segcli.models.ras.encoders import VisualEncoder
 from segcli.models.ras.keys import KEY_TABLES
+from segcli.models.ras.matches import Related
 from segcli.models.ras.model import Question, Ras
 from segcli.models.ras.pooling import geometry, grid_weights, on_device
+from segcli.models.ras.relations import beside, extents, standing
 from segcli.models.ras.text import REFERENCE, TENSOR, Words, framed
 
 _PLACE = re.compile(r"\{(\d+)\}")
@@ -121,7 +123,14 @@ class RasPredictor:
         visual = None
         if self.model.config.visual_tokens:
             visual = encoded.maps[0].flatten(1).T
-        return Question(features[: len(candidates)], features[len(candidates) :], before, between, after, visual)
+        related = None
+        if self.model.config.relations:
+            related = Related(
+                torch.from_numpy(standing(*extents(candidates), encoded.size)).to(features),
+                torch.from_numpy(beside(candidates, references)).to(features),
+            )
+        count = len(candidates)
+        return Question(features[:count], features[count:], before, between, after, visual, related)
 
     def _answer(self, encoded: EncodedPhoto, ask: Ask) -> Prediction:
         candidates = [mask for mask in ask.candidates if mask.area]
