@@ -1,7 +1,8 @@
 """Losses of following objects through a scene as a tracker does: its own soft answers are what it remembers.
 
 The first frame's masks are given. Whatever is wrong in an answer stands in memory for the next frame, so that the head
-learns to drop it again, and not to trust memory more than it deserves. No gradient runs through what is remembered.
+learns to drop it again, and not to trust memory more than it deserves. No gradient runs through what is remembered,
+and the keys learn from one frame of a step, since gradients of comparisons are half of its work.
 """
 
 from __future__ import annotations
@@ -87,8 +88,13 @@ class Objective:
                     rough = roughened(track.truth[1].cpu(), self.rng, 0.5).to(device)
                     track.learn(_cells(rough), keys[track.scene * length + 1])
                 begin = 2
-            answered = [self._answered(net, maps, keys, tau, tracks, t, length) for t in range(begin, length)]
-            return {name: torch.stack([losses[name] for losses in answered]).mean() for name in answered[0]}
+            compared = int(self.rng.integers(begin, length))
+            answered = [
+                self._answered(net, maps, keys, tau, tracks, t, length, compared=t == compared)
+                for t in range(begin, length)
+            ]
+            names = {name for losses in answered for name in losses}
+            return {n: torch.stack([losses[n] for losses in answered if n in losses]).mean() for n in sorted(names)}
 
     def _begun(self, step: Sequence[Scene], keys: Tensor, length: int) -> list[_Track]:
         tracks = []
@@ -108,13 +114,16 @@ class Objective:
         tracks: list[_Track],
         t: int,
         length: int,
+        *,
+        compared: bool,
     ) -> Losses:
-        """Losses in frame t of every scene; the tracks remember what was answered."""
+        """Losses in frame t of every scene, `votes` when the keys learn from it; the tracks remember the answers."""
         source = [track.scene * length + t for track in tracks]
-        seen = [
-            evidence(keys[place], _LOOK, track.given, track.recent, tau, lost=track.lost)
-            for place, track in zip(source, tracks, strict=True)
-        ]
+        with torch.set_grad_enabled(compared and torch.is_grad_enabled()):
+            seen = [
+                evidence(keys[place], _LOOK, track.given, track.recent, tau, lost=track.lost)
+                for place, track in zip(source, tracks, strict=True)
+            ]
         own = {name: level[source] for name, level in maps.items()}
         found, said = torch.stack([maps_ for maps_, _ in seen]), torch.stack([votes for _, votes in seen])
         earlier = torch.stack([track.earlier for track in tracks])
@@ -129,12 +138,11 @@ class Objective:
             track.learn(share[0], keys[place])
         at8 = F.avg_pool2d(wanted, CELL)
         early = mask_loss(logits8, at8) + mask_loss(logits4, F.avg_pool2d(wanted, 4))
-        alone = mask_loss(said[:, :1], at8) + mask_loss(said[:, 1:], at8)
-        return {
-            "mask": mask_loss(logits2, F.avg_pool2d(wanted, 2)),
-            "early": self.recipe.early * early,
-            "votes": self.recipe.votes * alone,
-        }
+        losses = {"mask": mask_loss(logits2, F.avg_pool2d(wanted, 2)), "early": self.recipe.early * early}
+        if compared:
+            alone = mask_loss(said[:, :1], at8) + mask_loss(said[:, 1:], at8)
+            losses["votes"] = self.recipe.votes * alone
+        return losses
 
     def _disturbed(self, mask: Tensor) -> Tensor:
         draw = self.rng.random()
