@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from safetensors.torch import load_file
 
 from segcli.models.seem.nano import NanoConfig, SeemNano
-from segcli.models.seem.vocabulary import Vocabulary
+from segcli.models.seem.vocabulary import BUNDLED, Vocabulary
 from segcli.models.seem.words import WordHead
+from segcli.registry.places import BUNDLED as BUNDLED_FILES
 from segcli.train import word_bank
 from segcli.train.loop import LoopConfig, averaged, train
 from segcli.train.word_bank import BankConfig
 from segcli.train.word_views import UNLABELLED, allowed_words, load, looks
-from segcli.train.words import Objective, Validation, WordRecipe, batches
+from segcli.train.words import Objective, Validation, WordRecipe, _model, batches
 
 FEW = Vocabulary(("person", "cat", "face", "sky"), frozenset({"sky"}))
 
@@ -113,6 +115,14 @@ def test_training_lowers_both_losses_and_goes_on_where_it_stopped(bank, tmp_path
     run(31, tmp_path)
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 32))
+
+
+def test_words_begin_afresh_or_where_a_checkpoint_left_them():
+    file = BUNDLED_FILES / "seem-nano.safetensors"
+    table = load_file(file)["words.table"].float()
+    fresh, kept = (_model(file, BUNDLED, words).words for words in (None, file))
+    assert torch.equal(kept.table, table)
+    assert not torch.equal(fresh.table, table)
 
 
 def test_a_broad_label_may_be_called_by_any_narrower_word():

@@ -155,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bank", type=Path, help="encoded looks (default: OUT/bank)")
     parser.add_argument("--start", type=Path, default=BUNDLED_FILES / "seem-nano.safetensors")
+    parser.add_argument("--words", type=Path, help="go on from the words of this checkpoint (default: afresh)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
@@ -164,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     loop = LoopConfig(**plan.get("loop", {}))
     vocabulary = BUNDLED
     torch.manual_seed(loop.seed)
-    model = _model(options.start, vocabulary)
+    model = _model(options.start, vocabulary, options.words)
     assert model.words is not None
     training, kept = _banks(options.data, options.bank or options.out / "bank", model, vocabulary, config, loop.seed)
     counts = sum(np.bincount(b.words[b.words >= 0], minlength=len(vocabulary.words)) for b in training)
@@ -181,8 +182,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return export(model, options.out / "seem-nano.safetensors", shared="lite0.safetensors")
 
 
-def _model(start: Path, vocabulary: Vocabulary) -> SeemNano:
-    """seem-nano with fresh words, everything else from `start` and the bundled backbone."""
+def _model(start: Path, vocabulary: Vocabulary, words: Path | None) -> SeemNano:
+    """seem-nano with fresh words or those of the file `words`, all else from `start` and the bundled backbone."""
     stuff = tuple(word for word in vocabulary.words if word in vocabulary.stuff)
     tensors = {**load_file(BUNDLED_FILES / "lite0.safetensors"), **load_file(start)}
     tuned = any(name.startswith("click_backbone.") for name in tensors)
@@ -191,6 +192,10 @@ def _model(start: Path, vocabulary: Vocabulary) -> SeemNano:
     missing = [k for k in model.load_state_dict(own, strict=False).missing_keys if not k.startswith("words.")]
     if missing:
         raise ValueError(f"{start}: has no {missing[0]}")
+    if words is not None:
+        assert model.words is not None
+        mine = {k.removeprefix("words."): v.float() for k, v in load_file(words).items() if k.startswith("words.")}
+        model.words.load_state_dict(mine)
     return model
 
 
