@@ -84,7 +84,7 @@ def test_a_store_that_refuses_is_one_line(store, monkeypatch):
     with pytest.raises(ItemError, match=r"memory://shop/img2.png: can't be read: runtimeerror: accessdenied when"):
         read_bytes(Remote("memory://shop/img2.png"), "memory://shop/img2.png")
     monkeypatch.setattr(type(store), "isfile", refuse)
-    with pytest.raises(StorageError, match="memory://shop: can't be looked at: runtimeerror"):
+    with pytest.raises(StorageError, match="memory://shop: can't be looked at: RuntimeError"):
         expand(["memory://shop"])
 
 

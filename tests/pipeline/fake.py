@@ -20,6 +20,7 @@ from segcli.core.image import Image
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode
 from segcli.io.formats.contract import Answered, Options, Rendered
+from segcli.io.remote import Source
 from segcli.pipeline.events import Events, Summary
 from segcli.pipeline.plan import Item, Output, Plan
 from segcli.pipeline.run import How, run
@@ -148,7 +149,7 @@ def photos(directory: Path, count: int, size: tuple[int, int] = (24, 32)) -> lis
 ASK = Ask(points=(Point(5, 5),))
 
 
-def plan(inputs: Path, directory: Path | None, *, asks: Any = (ASK,), print_: str = "x", **output: Any) -> Plan:
+def plan(inputs: Path, directory: Source | None, *, asks: Any = (ASK,), print_: str = "x", **output: Any) -> Plan:
     """Everything below `inputs`, asked the same."""
     items = [
         Item(PurePosixPath(path.relative_to(inputs)), path, asks)
@@ -169,8 +170,12 @@ def tree(directory: Path, *, hidden: bool = False) -> dict[str, str]:
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and (hidden or not path.name.startswith((".seg-journal", ".seg-lock")))
+        if path.is_file() and (hidden or not _is_kept(path.relative_to(directory)))
     }
+
+
+def _is_kept(path: Path) -> bool:
+    return any(part.startswith((".seg-journal", ".seg-lock")) for part in path.parts)
 
 
 class Heard(Events):

@@ -161,7 +161,7 @@ def _remote(url: str, *, recursive: bool, exclude: Remote | None) -> tuple[list[
         return [Input(PurePosixPath(Remote(url).name), Remote(url))], 0
     from segcli.io.images import SUFFIXES
 
-    objects = [one for one in objects if not one[0].startswith(".") and "/." not in one[0]]
+    objects = [one for one in objects if not any(p.startswith(".") and p.strip(".") for p in one[0].split("/"))]
     if exclude is not None:
         objects = [one for one in objects if not one[1].is_below(exclude)]
     photos = [one for one in objects if PurePosixPath(one[0]).suffix.lower() in SUFFIXES]

@@ -137,9 +137,12 @@ def below(url: str, *, recursive: bool) -> list[tuple[str, Remote]] | None:
     return [(name.removeprefix(root), Remote(url) / name.removeprefix(root)) for name in found]
 
 
-def sizes(url: str) -> dict[str, int]:
-    """Bytes of the objects right below a URL, by name; none when there is no such directory. Raises StorageError."""
-    system, path = open_system(url)
+def sizes(url: str, place: str | None = None) -> dict[str, int]:
+    """Bytes of the objects right below a URL, by name; none when there is no such directory.
+
+    Raises StorageError (or UsageError), which names `place` where that is what the user typed.
+    """
+    system, path = open_system(url, place)
     try:
         with as_os_error():
             system.invalidate_cache(path)
@@ -147,7 +150,7 @@ def sizes(url: str) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise unseen(url, error) from None
+        raise unseen(place or url, error) from None
     return {
         str(one["name"]).rstrip("/").rpartition("/")[2]: int(one.get("size") or 0)
         for one in found
@@ -155,23 +158,28 @@ def sizes(url: str) -> dict[str, int]:
     }
 
 
-def open_system(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it. Raises UsageError when nothing here reads such URLs."""
+def open_system(url: str, place: str | None = None) -> tuple[Any, str]:
+    """The file system of a URL, and the path in it.
+
+    Raises UsageError when nothing here reads such URLs, StorageError when a client can't begin; both name `place`
+    where that is what the user typed.
+    """
+    place = place or url
     try:
         import fsspec
     except ImportError:
-        raise UsageError(f"{url}: URLs need fsspec; type pip install 'segcli[remote]'") from None
+        raise UsageError(f"{place}: URLs need fsspec; type pip install 'segcli[remote]'") from None
     try:
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         said = " ".join(str(error).split())
         package = _MISSING.search(said)
         more = f"{package[1]} is not installed; type pip install {package[1]}" if package else said
-        raise UsageError(f"{url}: {more}") from None
+        raise UsageError(f"{place}: {more}") from None
     except ValueError as error:
-        raise UsageError(f"{url}: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{place}: {' '.join(str(error).split())}") from None
     except Exception as error:  # what a client says to settings that it can't use
-        raise StorageError(f"{url}: can't be opened: {reason(error)}") from None
+        raise StorageError(f"{place}: can't be opened: {reason(error)}") from None
     return system, path
 
 
@@ -198,12 +206,12 @@ def reason(error: BaseException) -> str:
     name = type(error).__name__
     said = " ".join(str(error).split())[:200]
     if "credential" in name.lower():
-        return f"no credentials were found ({said.rstrip('.').lower()})"
+        return f"no credentials were found ({said.rstrip('.')})"
     if isinstance(error, TimeoutError) and not said:
         return "the store gives no answer"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return said.lower() if isinstance(error, OSError) and said else f"{name}: {said}".lower()
+    return said if isinstance(error, OSError) and said else f"{name}: {said}"
 
 
 def unseen(url: str, error: OSError) -> StorageError:

@@ -30,17 +30,25 @@ _WHOLE = 64 << 20
 _NAME_IS_WRONG = (IsADirectoryError, NotADirectoryError, FileExistsError)
 
 
-def write(target: Remote, data: bytes | Iterable[bytes]) -> None:
+def write(target: Remote, data: bytes | Iterable[bytes], place: Remote | None = None) -> None:
     """Put `data` (or its chunks) at a URL, replacing what was there, with all or nothing.
 
+    place: what messages call it, where that is another than the object itself.
+
     Raises StorageError (no such bucket, no permission, no answer, no credentials) or ItemError (this name can't be
-    used) with one line; what was there before is still there. Errors that `data` raises while it is read pass through.
+    used) with one line. What was there before is still there then, but for a server that moves nothing onto a file.
+    Errors that `data` raises while it is read pass through.
     """
     if isinstance(data, bytes | bytearray | memoryview):
-        _send(target, bytes(data))
+        _send(target, bytes(data), place or target)
         return
     with _gathered(data) as path:
-        _send(target, path.read_bytes() if path.stat().st_size <= _WHOLE else path)
+        _send(target, path.read_bytes() if path.stat().st_size <= _WHOLE else path, place or target)
+
+
+def takes_whole(directory: Remote) -> bool:
+    """True for an object store: an object that is sent again is the old or the new one at any moment."""
+    return _takes_whole(open_system(directory.url)[0])
 
 
 def remove(target: Remote) -> None:
@@ -63,8 +71,8 @@ def sweep(directory: Remote) -> int:
     return len(strays)
 
 
-def _send(target: Remote, data: bytes | Path) -> None:
-    system, path = open_system(target.url)
+def _send(target: Remote, data: bytes | Path, place: Remote) -> None:
+    system, path = open_system(target.url, place.url)
     try:
         with as_os_error():
             if _takes_whole(system):
@@ -72,7 +80,7 @@ def _send(target: Remote, data: bytes | Path) -> None:
             else:
                 _put_and_move(system, path, data)
     except OSError as error:
-        raise _refusal(target, error) from None
+        raise _refusal(place, error) from None
 
 
 def _put(system: Any, path: str, data: bytes | Path) -> None:
@@ -136,7 +144,7 @@ def _no_room(error: OSError) -> StorageError:
     return StorageError(f"{tempfile.gettempdir()}: temporary files can't be written: {atomic.describe(error)}")
 
 
-def _refusal(target: Remote, error: OSError) -> SegError:
+def _refusal(place: Remote, error: OSError) -> SegError:
     if isinstance(error, FileNotFoundError):
         words = "no such bucket or directory"
     elif isinstance(error, PermissionError):
@@ -146,4 +154,4 @@ def _refusal(target: Remote, error: OSError) -> SegError:
     else:
         words = reason(error)
     about_item = isinstance(error, _NAME_IS_WRONG) or error.errno == errno.ENAMETOOLONG
-    return (ItemError if about_item else StorageError)(f"{target}: can't be written: {words}")
+    return (ItemError if about_item else StorageError)(f"{place}: can't be written: {words}")

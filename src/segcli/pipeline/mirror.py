@@ -6,6 +6,8 @@ and sent again while it grows, and goes on with a next one when it has 256 kB:
     .seg-journal/000007-1f0a9c3e.jsonl          7: larger than all that were there when the run began
     .seg-journal/000007-2-of-8-77e01b24.jsonl   the same for a shard
 
+On file servers, where a file that is replaced may be gone for a moment, every request goes to a next one.
+
 Read by their numbers, one after the other, they are the journal. What must be on the disk of a local journal before
 files get their names must be in the store here: `commit` returns when it is. Lines of several threads that wait go in
 one request. Nothing is kept on this machine beyond the run, so any machine goes on where this one was killed.
@@ -70,6 +72,7 @@ class Mirror:
         self._lines = bytearray()  # of the object that grows
         self._added = self._safe = 0  # bytes of this run: all, and those in the store
         self._sending = False
+        self._full = _FULL
 
     def lock_home(self) -> Path:
         """A directory of this machine for the lock: stores have none. Raises OSError."""
@@ -95,6 +98,9 @@ class Mirror:
         upload.sweep(self._directory)
         self._number += 1
         self._send(b"")
+        if not upload.takes_whole(self._directory):
+            self._full = 0
+            self._number += 1
 
     def add(self, raw: bytes) -> None:
         """Note a line of the own journal."""
@@ -120,18 +126,18 @@ class Mirror:
                     self._sending = False
                     self._change.notify_all()
                 self._safe = upto
-                if len(lines) > _FULL:
+                if len(lines) > self._full:
                     del self._lines[: len(lines)]
                     self._number += 1
 
     def replace(self, whole: Path) -> None:
         """Let this file be the own journal from now on."""
         before = list(self._stored)
-        if self._added or _digest(_chunks(whole)) != self._fetched:
+        if _digest(_chunks(whole)) != self._fetched:
             self._number += 1
             self._send(_chunks(whole))
-        elif before:  # nothing was done: the empty object that this run began with goes
-            before = before[-1:]
+        else:  # it says what it said before: what this run added goes
+            before = [name for name in before if self._run in name]
         for name in before:
             upload.remove(self._directory / FOLDER / name)
 
@@ -141,7 +147,7 @@ class Mirror:
 
     def _send(self, content: bytes | Iterable[bytes]) -> None:
         name = f"{self._number:06d}{self._suffix}-{self._run}.jsonl"
-        upload.write(self._directory / FOLDER / name, content)
+        upload.write(self._directory / FOLDER / name, content, self._directory)
         if name not in self._stored:
             self._stored.append(name)
 
@@ -156,10 +162,10 @@ class Mirror:
                 self._number = max((part.number for part in found), default=0)
                 self._stored = [part.name for part in found if part.shard == self._suffix]
             return
-        raise StorageError(f"{self._directory / FOLDER}: changes all the time: wait until other shards have ended")
+        raise StorageError(f"{self._directory}: its journal changes all the time: wait until other shards have ended")
 
     def _listed(self) -> list[_Part]:
-        matches = map(_PART.fullmatch, sizes((self._directory / FOLDER).url))
+        matches = map(_PART.fullmatch, sizes((self._directory / FOLDER).url, self._directory.url))
         return sorted(_Part(int(match["number"]), match[0], match["shard"]) for match in matches if match is not None)
 
     def _read(self, parts: Sequence[_Part]) -> None:
@@ -183,7 +189,7 @@ class Mirror:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise unseen(source.url, error) from None
+            raise unseen(self._directory.url, error) from None
 
 
 def _copy(shard: str) -> str:
