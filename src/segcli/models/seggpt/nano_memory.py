@@ -106,8 +106,8 @@ def evidence(
         cosines = rows @ keys.T
         inside = (marks > _QUARTER) | (marks >= marks.max())  # of a small object the cells that it covers most
         outside = ~inside | (marks <= marks.min())
-        near = _nearest(cosines[:, inside], nearest)
-        far = _nearest(cosines[:, outside], nearest)
+        near = _nearest(cosines, inside, nearest)
+        far = _nearest(cosines, outside, nearest)
         difference = near - far
         spread = (difference - difference.mean()) / (difference.std() + _NOTHING)
         readout = (cosines * sharpness[space]).softmax(1) @ marks
@@ -122,9 +122,11 @@ def evidence(
     return Evidence(torch.cat(maps), rule, prototypes, readout.view(height, width))
 
 
-def _nearest(cosines: Tensor, count: int) -> Tensor:
-    """Mean of the `count` largest of each row."""
-    largest: Tensor = cosines.topk(min(count, cosines.shape[1]), dim=1).values
+def _nearest(cosines: Tensor, among: Tensor, count: int) -> Tensor:
+    """Mean of the `count` largest of each row, or of all, among the columns that are true in `among`."""
+    count = min(count, int(among.sum()))
+    # masked and not indexed: the gradient of an index by booleans takes ten times as long on a CPU
+    largest: Tensor = cosines.masked_fill(~among, -2.0).topk(count, dim=1, sorted=False).values
     return largest.mean(1)
 
 
