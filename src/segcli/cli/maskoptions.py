@@ -70,7 +70,7 @@ class To(Finishing, Placing):
 
     output: Annotated[
         str,
-        typer.Option("--output", "-o", metavar="DIR|TEMPLATE|-", help="As of `seg point`; - for stdout."),
+        typer.Option("--output", "-o", metavar="DIR|URL|TEMPLATE|-", help="As of `seg point`; - for stdout."),
     ] = "seg-out"
     formats: Annotated[
         list[str],

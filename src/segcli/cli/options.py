@@ -105,8 +105,8 @@ class Placing:
         typer.Option(
             "--output",
             "-o",
-            metavar="DIR|TEMPLATE|-",
-            help="A directory, a template with {stem} {name} {parent} {ask} {n} {label} {format}, or - for stdout.",
+            metavar="DIR|URL|TEMPLATE|-",
+            help="A directory or URL, a template with {stem} {name} {parent} {ask} {n} {label} {format}, or - for stdout.",
         ),
     ] = DEFAULT_OUTPUT
     formats: Annotated[

@@ -24,6 +24,7 @@ Examples:
   seg point photo.jpg --at 320,240 --classes cat,dog,bird -f overlay   and what it is
   seg point left.jpg --like right.jpg:mask.png -m psalm-nano   the same object from another side
   seg point photo.jpg --at 320,240 -f cutout -o - | display -
+  seg point s3://shop/photos -r --at 50%,50% -o s3://shop/masks   from and to an object store
   seg point --prompts -                                  a live session, a JSON line each way"""
 
 
