@@ -9,39 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import threading
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from segcli.core.errors import DeviceError
 from segcli.models.api import Promptable
 from segcli.pipeline.crew import LostError
+from segcli.pipeline.ray_connection import Connection, one_line
 from segcli.pipeline.station import Station, Surroundings
 
-_DIAL = 10  # seconds that a machine has to take a connection
-_REHEARSAL = 60  # seconds that a cluster has to let a process in
 _RESULT = 30  # seconds to fetch what is done
-
-_REHEARSE = """
-import logging, sys, warnings
-warnings.simplefilter("ignore")
-import ray
-try:
-    ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)
-except BaseException as error:
-    sys.exit("refused: " + " ".join(str(error).split())[:400])
-ray.shutdown()
-"""
 
 
 @dataclass(frozen=True)
@@ -102,10 +81,10 @@ def size(wish: Wish, machines: Sequence[Mapping[str, float]], threads: int | Non
 
 def engage(wish: Wish, opener: Callable[[], Promptable], batch: int, notice: Callable[[str], None]) -> RayCluster:
     """Connect to the cluster, or start Ray on this machine. Raises DeviceError with the address and the reason."""
-    address = wish.address or os.environ.get("RAY_ADDRESS") or None
-    connection = _Connection()
+    address = wish.address or os.environ.get("RAY_ADDRESS") or "local"
+    connection = Connection()
     try:
-        if address is None:
+        if address == "local":
             connection.start(max(_cores(), wish.actors or 1))
         else:
             connection.join(address)
@@ -114,7 +93,7 @@ def engage(wish: Wish, opener: Callable[[], Promptable], batch: int, notice: Cal
         planned = size(wish, machines, wish.threads or _threads())
         used = wish.threads or _threads() or _cores()
         notice(_words(planned))
-        if address is None and not planned.gpus and planned.workers > 1 and planned.workers * used > _cores():
+        if address == "local" and not planned.gpus and planned.workers > 1 and planned.workers * used > _cores():
             notice(
                 f"{planned.workers} workers with {used} threads each on {_cores()} CPUs: "
                 f"--threads {max(1, _cores() // planned.workers)} may be faster"
@@ -128,7 +107,7 @@ def engage(wish: Wish, opener: Callable[[], Promptable], batch: int, notice: Cal
 class RayCluster:
     """`segcli.pipeline.crew.Cluster` on Ray."""
 
-    def __init__(self, connection: _Connection, planned: Size, opener: Callable[[], Promptable], batch: int) -> None:
+    def __init__(self, connection: Connection, planned: Size, opener: Callable[[], Promptable], batch: int) -> None:
         ray = connection.ray
         self.workers = planned.workers
         self._connection, self._ray = connection, ray
@@ -146,7 +125,7 @@ class RayCluster:
         try:
             return _Hand(self._ray, self._actor.remote(self._job))
         except self._ray.exceptions.RayError as error:
-            raise DeviceError(f"--on ray: the cluster is gone: {_line(error)}") from error
+            raise DeviceError(f"--on ray: the cluster is gone: {one_line(error)}") from error
 
     def wait(self, tickets: Sequence[Hashable], seconds: float) -> list[Hashable]:
         """As the contract."""
@@ -221,103 +200,6 @@ class _Actor:
         return self._station.answer(questions)
 
 
-class _Connection:
-    """Ray in this process: a cluster that was joined, or one that was started here and ends with us.
-
-    A Ray of our own is nobody else's: it has a directory of its own, a token that only its processes know (Ray listens
-    on all of a machine's addresses, and runs whatever it is sent), and reports to nobody.
-    """
-
-    def __init__(self) -> None:
-        self.ray: Any = None
-        self._directory: Path | None = None
-        self._ours: set[str] = set()  # variables
-
-    def start(self, cpus: int) -> None:
-        """Start Ray on this machine. Raises DeviceError."""
-        self._directory = Path(tempfile.mkdtemp(prefix="seg-ray-", dir=_short()))
-        if "RAY_AUTH_MODE" not in os.environ:
-            self._default(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-        self._default(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0")  # a plain run gives way to nobody either
-        self._init(
-            "--on ray: Ray does not start on this machine",
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            _temp_dir=str(self._directory),
-        )
-
-    def join(self, address: str) -> None:
-        """Connect to a cluster. Raises DeviceError; bounded in time, whatever answers at the address."""
-        where = f"--on ray:{address}"
-        if address != "auto":
-            host, _, port = address.rpartition(":")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=_DIAL).close()
-            except (OSError, ValueError) as error:
-                reason = str(getattr(error, "strerror", None) or error).lower()
-                raise DeviceError(f"{where}: can't be reached: {reason}; start it with ray start --head") from None
-        try:  # Ray's own attempt may take minutes, or end the process that makes it: let another process try
-            tried = subprocess.run(
-                [sys.executable, "-c", _REHEARSE, address],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_REHEARSAL,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise DeviceError(
-                f"{where}: no Ray answered within {_REHEARSAL} s; is it the address of its head?"
-            ) from None
-        if tried.returncode:
-            _, found, reason = tried.stderr.rpartition("refused: ")
-            reason = reason.strip() if found else "Ray ended while it connected"
-            raise DeviceError(f"{where}: can't be used: {reason}")
-        self._init(f"{where}: can't be used", address=address)
-
-    def _init(self, failing: str, **settings: Any) -> None:
-        import logging
-
-        handler = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                import ray
-
-                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
-            import ray.cloudpickle
-            import ray.exceptions
-        except Exception as error:
-            raise DeviceError(f"{failing}: {_line(error)}") from error
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, handler)
-        self.ray = ray
-
-    def close(self) -> None:
-        """Let go of Ray; end the one that was started here and remove what it left."""
-        if self.ray is not None or self._directory is not None:
-            with contextlib.suppress(Exception):
-                import ray
-
-                ray.shutdown()
-        self.ray = None
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
-        for name in self._ours:
-            os.environ.pop(name, None)
-        self._ours.clear()
-
-    def _default(self, **variables: str) -> None:
-        """Set variables for Ray's processes, unless somebody has set them."""
-        for name, value in variables.items():
-            if name not in os.environ:
-                os.environ[name] = value
-                self._ours.add(name)
-
-
 def _cores() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -329,23 +211,12 @@ def _threads() -> int | None:
     return int(said) if said.isdecimal() and int(said) else None
 
 
-def _short() -> str | None:
-    """A place for Ray's sockets, whose paths may have about 100 letters, of which Ray takes 80."""
-    return "/tmp" if len(tempfile.gettempdir()) > len("/var/tmp") and Path("/tmp").is_dir() else None
-
-
 def _words(planned: Size) -> str:
     def some(count: int, what: str) -> str:
         return f"{count} {what}{'' if count == 1 else 's'}"
 
     each = some(planned.gpus, "GPU") if planned.gpus else some(planned.cpus, "CPU")
     return f"{some(planned.workers, 'worker')} on Ray, {each} each"
-
-
-def _line(error: BaseException) -> str:
-    """An error of Ray's in one line that is not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + "…"
 
 
 def _cause(error: BaseException) -> str:
