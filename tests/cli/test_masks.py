@@ -5,13 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tempfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from segcli.cli.app import main
@@ -19,14 +16,9 @@ from segcli.core.ask import Ask
 from segcli.core.prediction import Prediction
 from segcli.core.rle import encode, iou
 from segcli.io import stream
-from segcli.io.maskfiles import Masks, photo_sizes, read
-from segcli.pipeline.maskwriter import write
-from segcli.pipeline.plan import Output
+from segcli.io.maskfiles import photo_sizes, read
 
 SIZE = (24, 30)
-EXACT = ("coco", "jsonl", "npz")  # hold everything that a mask has
-FLAT = ("palette", "panoptic")  # one mask a pixel
-OUTLINES = ("labelme", "svg")
 
 
 @pytest.fixture
@@ -62,72 +54,6 @@ def two(tmp_path) -> Path:
     path = tmp_path / "m.jsonl"
     path.write_bytes(line("trip/a.jpg", prediction) + line("b.jpg", Prediction(SIZE)))
     return path
-
-
-def content(masks: Masks) -> list[tuple]:
-    p = masks.prediction
-    return [(p.masks[n], p.names[n], round(p.scores[n], 6)) for n in range(len(p))]
-
-
-@st.composite
-def predictions(draw) -> Prediction:
-    """Up to four masks of random pixels in boxes that do not overlap, with labels and scores."""
-    count = draw(st.integers(0, 4))
-    masks = []
-    for n in range(count):
-        mask = np.zeros(SIZE, np.bool_)
-        rows, columns = (n // 2) * 12, (n % 2) * 15
-        bits = draw(st.integers(1, 2**16 - 1))
-        mask[rows : rows + 4, columns : columns + 4] = np.array([bits >> k & 1 for k in range(16)]).reshape(4, 4)
-        masks.append(encode(mask))
-    labels = draw(st.lists(st.sampled_from(["cat", "a dog", "ärger", "x,y"]), min_size=count, max_size=count))
-    scores = draw(st.lists(st.integers(0, 64), min_size=count, max_size=count))
-    ids = draw(st.permutations(range(1, 9)))[:count]
-    return Prediction(SIZE, tuple(masks), tuple(s / 64 for s in scores), tuple(labels), ids=tuple(ids))
-
-
-def through(predictions: list[Prediction], *formats: str, folder: Path) -> list[Masks]:
-    """Written in each format in turn, each time from what the one before holds."""
-    found = [Masks(PurePosixPath(f"p{n}.jpg"), p) for n, p in enumerate(predictions)]
-    folder = Path(tempfile.mkdtemp(dir=folder))
-    for step, kind in enumerate(formats):
-        place = folder / f"{step}-{kind}"
-        done = write(found, Output(place, None, (kind,)), force=True)
-        assert not done.failed
-        found = list(read([str(place)], kind))
-    return found
-
-
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(predictions(), min_size=1, max_size=3), st.sampled_from(EXACT), st.sampled_from(EXACT))
-def test_exact_formats_lose_nothing_on_the_way_there_and_back(tmp_path, sets, there, back):
-    once = through(sets, there, folder=tmp_path)
-    again = through(sets, there, back, there, folder=tmp_path)
-    assert [content(m) for m in once] == [content(m) for m in again]
-    assert [[rle for rle, *_ in content(m)] for m in again] == [list(p.masks) for p in sets]
-    assert [[name for _, name, _ in content(m)] for m in again] == [list(p.names) for p in sets]
-    assert [[score for *_, score in content(m)] for m in again] == [[round(s, 6) for s in p.scores] for p in sets]
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(predictions(), min_size=1, max_size=3), st.sampled_from(FLAT), st.sampled_from(EXACT))
-def test_formats_of_one_mask_a_pixel_keep_masks_and_ids(tmp_path, sets, flat, exact):
-    found = through(sets, exact, flat, folder=tmp_path)
-    for masks, wanted in zip(found, sets, strict=True):
-        assert set(masks.prediction.masks) == set(wanted.masks)
-    direct = through(sets, flat, folder=tmp_path)
-    for masks, wanted in zip(direct, sets, strict=True):
-        given = dict(zip(wanted.ids, wanted.masks, strict=True))
-        assert dict(zip(masks.prediction.ids, masks.prediction.masks, strict=True)) == given
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(predictions(), min_size=1, max_size=2), st.sampled_from(OUTLINES))
-def test_outlines_bring_nearly_the_same_masks_back_with_labels(tmp_path, sets, kind):
-    for masks, wanted in zip(through(sets, kind, folder=tmp_path), sets, strict=True):
-        assert list(masks.prediction.names) == list(wanted.names)
-        for n in range(len(wanted)):
-            assert iou([masks.prediction.masks[n]], [wanted.masks[n]])[0, 0] >= 0.99
 
 
 def test_every_format_that_holds_masks_can_be_read_back(two, seg, tmp_path):
