@@ -245,3 +245,37 @@ def test_file_urls_work_for_photos_and_results_in_a_process_of_its_own(seg, tmp_
 def test_a_file_url_of_nothing_is_one_line(here: Here):
     gone = here("point", f"file://{here.cwd}/gone.png", "--at", "30,25", model="discs")
     assert (gone.code, gone.stderr) == (4, f"seg point: {here.cwd}/gone.png: no such file or directory\n")
+
+
+def test_masks_of_a_store_are_read_by_url(here: Here, store):
+    lines = tmp_lines(here)
+    for kind, below in (("coco", ""), ("mask", ""), ("jsonl", "/masks.jsonl"), ("palette", "/a.png"), ("svg", "/")):
+        assert here("masks", "convert", lines, "-f", kind, "-o", f"memory://done/{kind}", model=None).code == 0
+        read = here("masks", "stats", f"memory://done/{kind}{below}", "--json", "--each", model=None)
+        assert (read.code, read.stderr) == (0, "")
+        areas = [line["area"] for line in read.lines if "area" in line]
+        assert areas[0] == max(areas) > 1000
+    compared = here("masks", "iou", "memory://done/coco", lines, model=None)
+    assert compared.stdout.decode().splitlines()[-1] == "1.0000  mean of 2 pairs in 2 photos"
+
+
+def test_masks_that_can_t_be_had_from_a_store_are_one_line(here: Here, store, monkeypatch):
+    gone = here("masks", "stats", "memory://gone/all.jsonl", model=None)
+    assert (gone.code, gone.stderr) == (
+        4,
+        "seg masks: memory://gone/all.jsonl: no such object, directory or bucket\n",
+    )
+    store.pipe_file("/done/masks/a.svg", b"<nonsense")
+    broken = here("masks", "stats", "memory://done/masks", model=None)
+    assert (broken.code, broken.stderr.count("\n")) == (3, 1)
+    assert broken.stderr.startswith("seg masks: memory://done/masks/a.svg: ")
+    store.store["/done/out/../../evil.svg"] = store.store["/done/masks/a.svg"]
+    out = here("masks", "stats", "memory://done/out", model=None)
+    assert (out.code, "leads out of memory://done/out" in out.stderr) == (3, True)
+
+    def vanished(self, path, *_args, **_more):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(type(store), "get_file", vanished, raising=False)
+    lost = here("masks", "stats", "memory://done/masks", model=None)
+    assert (lost.code, lost.stderr) == (3, "seg masks: memory://done/masks/a.svg: no such file\n")

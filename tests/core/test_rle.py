@@ -104,3 +104,9 @@ def test_runs_inside_are_where_the_mask_is(mask):
     for start, stop in zip(*rle.inside_runs(rle.encode(mask)), strict=True):
         flat[start:stop] = True
     assert (mask == flat.reshape(mask.shape[::-1]).T).all()
+
+
+@given(masks)
+def test_the_complement_is_what_is_outside_in_the_same_codes(mask):
+    assert rle.complement(rle.encode(mask)) == rle.encode(~mask)
+    assert rle.complement(rle.complement(rle.encode(mask))) == rle.encode(mask)

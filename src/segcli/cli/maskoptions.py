@@ -28,7 +28,7 @@ class From:
 
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="MASKS", help="Files of masks, folders of them, or - for JSON lines on stdin."),
+        typer.Argument(metavar="MASKS", help="Files of masks, folders of them, URLs, or - for JSON lines on stdin."),
     ] = field(default_factory=list)
     kind: Annotated[
         str | None,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segcli.core.morphology import dilate, erode
 from segcli.core.prediction import Prediction
-from segcli.core.rle import Rle, decode, decode_tight, empty, encode_tight, iou, merge
+from segcli.core.rle import Rle, complement, decode_tight, empty, encode_tight, iou, merge
 
 How = Literal["union", "intersection", "difference"]
 By = Literal["all", "label", "id"]
@@ -154,12 +154,7 @@ def coverage(masks: Prediction) -> float:
 
 def subtract(rle: Rle, other: Rle) -> Rle:
     """What is in the first mask and not in the second."""
-    both = merge([rle, other], intersect=True)
-    if not both.area:
-        return rle
-    x, y, mask = decode_tight(rle)
-    cut = decode(both)[y : y + mask.shape[0], x : x + mask.shape[1]]
-    return _placed(mask & ~cut, x, y, rle.size)
+    return merge([rle, complement(other)], intersect=True)
 
 
 def _keyed(masks: Prediction, by: By) -> dict[str | int | None, list[int]]:

@@ -126,6 +126,13 @@ def merge(rles: Sequence[Rle], *, intersect: bool = False) -> Rle:
     return Rle(rles[0].size, bytes(raw["counts"]))
 
 
+def complement(rle: Rle) -> Rle:
+    """What is outside of a mask, without decoding it."""
+    runs = _runs(rle.counts)
+    inside_first = runs.size > 1 and runs[0] == 0
+    return Rle(rle.size, _compressed(runs[1:] if inside_first else np.concatenate([[0], runs])))
+
+
 def iou(a: Sequence[Rle], b: Sequence[Rle]) -> NDArray[np.float64]:
     """IoU of each of `a` with each of `b`: float64 [len(a), len(b)]. Two empty masks give 0."""
     if not a or not b:

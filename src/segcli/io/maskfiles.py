@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from segcli.core.errors import ItemError, StorageError, UsageError
+from segcli.core.errors import ItemError, SegError, StorageError, UsageError
 from segcli.core.prediction import Prediction
 from segcli.core.rle import Rle
 from segcli.io import stream
@@ -20,6 +21,7 @@ from segcli.io.formats.jsonl import masks_of_line
 from segcli.io.images import read_size
 from segcli.io.inputs import natural_key
 from segcli.io.jsonscan import open_json, scan
+from segcli.io.remote import download, is_url, local
 
 _BY_SUFFIX = {
     ".jsonl": ("jsonl",),
@@ -63,7 +65,7 @@ def read(
     numbered: bool = False,
     stdin: BinaryIO | None = None,
 ) -> Iterator[Masks]:
-    """The masks of files, of folders of files, or of a stream (`-`), in order.
+    """The masks of files, of folders of files, of what lies behind a URL, or of a stream (`-`), in order.
 
     kind:       the format's name; None tells it from each file.
     size_of:    a photo's (H, W) by its name, for files that do not say it.
@@ -75,14 +77,10 @@ def read(
     for source in sources:
         if source == "-":
             yield from _of_stream(stdin or sys.stdin.buffer)
-            continue
-        path = Path(source)
-        if path.is_dir():
-            yield from _of_folder(path, kind, size_of, categories, numbered)
-        elif path.is_file():
-            yield from _of_file(path, kind or guess(path), PurePosixPath(path.name), size_of, categories)
+        elif is_url(source := local(source)):
+            yield from _of_store(source, kind, size_of, categories, numbered)
         else:
-            raise StorageError(f"{source}: no such file or folder; give files of masks, a folder of them, or -")
+            yield from _of_path(Path(source), kind, size_of, categories, numbered)
 
 
 def guess(path: Path) -> str:
@@ -125,6 +123,30 @@ def find_photo(folder: Path, relative: PurePosixPath) -> Path | None:
             if (found := stem.with_name(stem.name + spelt)).is_file():
                 return found
     return None
+
+
+def _of_path(
+    path: Path, kind: str | None, size_of: SizeOf | None, categories: Sequence[str], numbered: bool
+) -> Iterator[Masks]:
+    if path.is_dir():
+        yield from _of_folder(path, kind, size_of, categories, numbered)
+    elif path.is_file():
+        yield from _of_file(path, kind or guess(path), PurePosixPath(path.name), size_of, categories)
+    else:
+        raise StorageError(f"{path}: no such file or folder; give files of masks, a folder of them, or -")
+
+
+def _of_store(
+    url: str, kind: str | None, size_of: SizeOf | None, categories: Sequence[str], numbered: bool
+) -> Iterator[Masks]:
+    """Of what a URL names a copy is read on this machine, for files of masks are read here and there; messages name
+    what was typed."""
+    with tempfile.TemporaryDirectory(prefix="seg-masks-") as folder:
+        path = download(url, Path(folder), {*_BY_SUFFIX})
+        try:
+            yield from _of_path(path, kind, size_of, categories, numbered)
+        except SegError as error:
+            raise type(error)(str(error).replace(str(path), url.rstrip("/"))) from None
 
 
 def _of_folder(

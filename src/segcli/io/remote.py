@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from segcli.core.errors import SegError, StorageError, UsageError
+from segcli.core.errors import ItemError, SegError, StorageError, UsageError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MISSING = re.compile(r"install\s+[`'\"]?([A-Za-z0-9_.-]+)", re.IGNORECASE)  # what fsspec says of an absent package
@@ -135,6 +135,40 @@ def below(url: str, *, recursive: bool) -> list[tuple[str, Remote]] | None:
         raise unseen(url, error) from None
     root = str(system._strip_protocol(path)).rstrip("/") + "/"
     return [(name.removeprefix(root), Remote(url) / name.removeprefix(root)) for name in found]
+
+
+def download(url: str, folder: Path, suffixes: Container[str]) -> Path:
+    """Put an object, or those below a URL with one of these suffixes, into a folder of this machine; returns its path
+    there. Hidden ones are left out.
+
+    Raises StorageError (see `below`), ItemError for an object that can't be had or whose name leads out of the folder.
+    """
+    found = below(url, recursive=True)
+    root = folder / (Remote(url).name or "store")
+    if found is None:
+        _download(Remote(url), root)
+        return root
+    root.mkdir()
+    for name, source in found:
+        path = PurePosixPath(name)
+        if ".." in path.parts or path.is_absolute():
+            raise ItemError(f"{source}: its name leads out of {url}")
+        if path.suffix.lower() in suffixes and not any(part.startswith(".") for part in path.parts):
+            (root / path.parent).mkdir(parents=True, exist_ok=True)
+            _download(source, root / path)
+    return root
+
+
+def _download(source: Remote, path: Path) -> None:
+    try:
+        with as_os_error():
+            system, theirs = open_system(source.url)
+            call(system, "get_file", theirs, str(path))
+    except FileNotFoundError:
+        raise ItemError(f"{source}: no such file") from None
+    except OSError as error:
+        words = "no permission to read it" if isinstance(error, PermissionError) else f"can't be read: {reason(error)}"
+        raise ItemError(f"{source}: {words}") from None
 
 
 def sizes(url: str, place: str | None = None) -> dict[str, int]:
