@@ -42,6 +42,7 @@ from segcli.train.ras_samples import draw, plural
 from segcli.train.ras_scenes import mirrored, objects_of, scene_of
 from segcli.train.ras_start import assemble
 from segcli.train.ras_views import view
+from segcli.train.ras_warm import go_on
 
 CPU = torch.device("cpu")
 VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14, "intermediate_size": 32}
@@ -148,6 +149,25 @@ def test_folding_takes_the_scale_of_features_into_the_projector(folder: Path) ->
         torch.testing.assert_close(model.model.mask_projector(raw.features), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_going_on_keeps_what_was_known_of_features_and_words(folder: Path) -> None:
+    old, new = predictor(), predictor(names=3, relations=True)
+    with torch.no_grad():
+        for parameter in old.model.parameters():
+            parameter.add_(0.01)
+    raw = scene(folder, old)
+    mean, deviation = moments([raw])
+    (normal,) = standardised([raw], mean, deviation)
+    go_on(new.model, old.model, mean, deviation)
+    with torch.no_grad():
+        expected = old.model.mask_projector(raw.features)
+        torch.testing.assert_close(new.model.mask_projector(normal.features), expected, atol=1e-3, rtol=1e-3)
+    assert torch.equal(new.model.classifier[0].weight, old.model.classifier[0].weight)
+    assert new.model.matches is not None
+    assert not new.model.matches.pair[-1].weight.any()
+    with pytest.raises(CheckpointError, match="--start"):
+        go_on(predictor(pre_tokens="none").model, old.model, mean, deviation)
+
+
 def test_candidates_that_are_half_an_object_count_for_nothing(folder: Path) -> None:
     model = predictor()
     found = scene(folder, model)
@@ -250,7 +270,7 @@ def test_a_sentence_is_learnt(folder: Path) -> None:
 
 def test_a_plan_is_read_and_what_it_can_not_say_is_named(tmp_path: Path) -> None:
     config, recipe, loop, seed = read_plan(Path(__file__).parents[2] / "configs" / "ras-nano.toml")
-    assert (config.language.hidden, recipe.opening, loop.autocast, seed) == (128, 80, False, 0)
+    assert (config.language.hidden, recipe.views, loop.autocast, seed) == (128, 2, False, 0)
     plan = tmp_path / "plan.toml"
     plan.write_text("[recipe]\nwheels = 4\n")
     with pytest.raises(UsageError, match="wheels"):

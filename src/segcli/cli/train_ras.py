@@ -84,7 +84,8 @@ def ras(
             )
         sizes, recipe, loop, seed = read_plan(Path(config or ""))
         lite = Path(backbone) if backbone else BUNDLED / "lite0.safetensors"
-        print(train_nano(sizes, recipe, loop, [Path(d) for d in data], Path(out), lite, seed=seed, say=_say("ras")))
+        where, begin, say = [Path(d) for d in data], _path(start), _say("ras")
+        print(train_nano(sizes, recipe, loop, where, Path(out), lite, start=begin, seed=seed, say=say))
         return
     from segcli.train.ras_run import Files, run_stage
 

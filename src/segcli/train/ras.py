@@ -25,6 +25,7 @@ from segcli.models.ras.names import rows
 from segcli.models.ras.predictor import RasPredictor
 from segcli.models.ras.relations import standing
 from segcli.models.ras.text import REFERENCE, TENSOR, Words, framed
+from segcli.registry.load import open_model
 from segcli.registry.writer import save
 from segcli.train.groups_rules import Meant
 from segcli.train.loop import LoopConfig, Losses, averaged, train
@@ -32,6 +33,7 @@ from segcli.train.ras_names import learn
 from segcli.train.ras_samples import IRREGULAR, draw, plural, sentences
 from segcli.train.ras_scenes import Scene, mirrored, objects_of, scene_of
 from segcli.train.ras_views import view
+from segcli.train.ras_warm import go_on
 
 Say = Callable[[str], None]
 
@@ -213,18 +215,26 @@ def train_nano(
     out: Path,
     backbone: Path,
     *,
+    start: Path | None = None,
     seed: int = 0,
     say: Say = print,
 ) -> Path:
-    """Train and return the checkpoint, `out/ras-nano.safetensors`. One photo in twenty is kept back to validate."""
+    """Train and return the checkpoint, `out/ras-nano.safetensors`. One photo in twenty is kept back to validate.
+
+    start: a checkpoint whose language model, projector and tokenizer it goes on from; None begins at random.
+    """
     torch.manual_seed(seed)
     names = class_names(folders)
-    words = tokenizer(names, config.language.vocabulary)
+    old = None if start is None else open_model(str(start), device="cpu", say=say)
+    if old is not None and not isinstance(old, RasPredictor):
+        raise CheckpointError(f"{start}: is not a RAS; give one's checkpoint with --start")
+    words = tokenizer(names, config.language.vocabulary) if old is None else old.words
     several = len(names) + 1 if config.names else 0  # and no object at all
     config = replace(config, language=replace(config.language, vocabulary=len(words)), names=several)
     model = Ras(config)
     if model.names is not None:
-        model.names.ids.copy_(rows([words.ids(word) for word in (*COLOURS, *names, "")]))
+        forms = [*([colour] for colour in COLOURS), *([name, plural(name)] for name in names), []]
+        model.names.ids.copy_(rows([[token for form in own for token in words.ids(form)] for own in forms]))
     if not backbone.is_file():
         raise CheckpointError(f"{backbone}: no such file; give the encoder's safetensors with --backbone")
     frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}
@@ -232,7 +242,8 @@ def train_nano(
     predictor = RasPredictor(model, words, "ras-nano", "training", torch.device("cpu"), say)
     scenes = list(read_scenes(predictor, folders, seed, say, lambda n: n % 20 != 0, recipe.views, recipe.copies))
     held = list(read_scenes(predictor, folders, seed, say, lambda n: n % 20 == 0))
-    scenes += [mirrored(predictor, scene) for scene in scenes]
+    if not recipe.views:  # other views are mirrored half of the time
+        scenes += [mirrored(predictor, scene) for scene in scenes]
     if not scenes:
         raise StorageError("no photo with two labelled objects; give folders with images/ and masks/")
     say(f"{len(scenes)} scenes to train on, {len(held)} to validate; {len(words)} tokens, {len(names)} class names")
@@ -244,6 +255,8 @@ def train_nano(
         )
         scenes = [replace(scene, chances=one) for scene, one in zip(scenes, chances, strict=True)]
         model.names.layers.requires_grad_(False)
+    if old is not None:
+        go_on(model, old.model, mean, deviation)
     checks = list(_validation(held, words, names, recipe, config.template))
 
     def validate(model: nn.Module, step: int) -> dict[str, float]:

@@ -164,8 +164,8 @@ def combined(o: Objects, rng: Rng, words: Sequence[str]) -> Meant | None:
 
 Draw = Callable[[Objects, Rng, Sequence[str]], Meant | None]
 KINDS: dict[Draw, float] = {
-    position: 1.5, position_than: 3, size_than: 3, same_category: 5, identity: 1, category: 4, attribute: 2,
-    superlative: 0.5, relation: 1.5, combined: 2,
+    position: 1.5, position_than: 2, size_than: 2, same_category: 3, identity: 1.5, category: 5, attribute: 3,
+    superlative: 1.5, relation: 2, combined: 4,
 }  # fmt: skip
 """Each kind of sentence with how often it is drawn, those that are learnt soonest first."""
 
