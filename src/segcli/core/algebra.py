@@ -1,7 +1,7 @@
 """What can be done to the masks of a photo without a model: choose, clean, merge, compare.
 
 Run-length codes stay so wherever the operation allows it (pycocotools does union, intersection, areas, boxes and IoU
-on them); only borders, holes and islands need pixels, and then only those of the mask's own box.
+on them, `segcli.core.parts` finds holes and islands); only smoothing needs pixels, those of the mask's own box.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.morphology import dilate, erode
+from segcli.core.parts import without_holes, without_islands
 from segcli.core.prediction import Prediction
 from segcli.core.rle import Rle, complement, decode_tight, empty, encode_tight, iou, merge
 
@@ -177,34 +178,24 @@ def _combined(rles: Sequence[Rle], how: How) -> Rle:
 
 
 def _cleaned(rle: Rle, holes: int, islands: int, smooth: int) -> Rle:
+    if smooth:
+        rle = _smoothed(rle, smooth)
+    if islands:
+        rle = without_islands(rle, islands)
+    return without_holes(rle, holes) if holes else rle
+
+
+def _smoothed(rle: Rle, radius: int) -> Rle:
     x, y, tight = decode_tight(rle)
     if not tight.size:
         return rle
     height, width = rle.size
-    edge = max(1, 2 * smooth)  # room for the closing, and a border that holes can't touch
-    mask = np.pad(tight, edge)
-    if smooth:
-        mask = erode(dilate(mask, smooth), smooth, outside=False)
-        mask = dilate(erode(mask, smooth, outside=False), smooth)
-    if islands:
-        mask = _without_small(mask, islands)
-    if holes:
-        mask = ~_without_small(~mask, holes, corner=True)
-    top, left = y - edge, x - edge
+    mask = np.pad(tight, 2 * radius)  # room for the closing
+    mask = erode(dilate(mask, radius), radius, outside=False)
+    mask = dilate(erode(mask, radius, outside=False), radius)
+    top, left = y - 2 * radius, x - 2 * radius
     inside = mask[max(0, -top) : height - top, max(0, -left) : width - left]
     return _placed(inside, max(0, left), max(0, top), rle.size)
-
-
-def _without_small(mask: NDArray[np.bool_], least: int, *, corner: bool = False) -> NDArray[np.bool_]:
-    """The mask without connected parts of fewer than `least` pixels; `corner` keeps the one at [0, 0] in any case."""
-    from scipy.ndimage import label
-
-    parts, _ = label(mask)
-    areas = np.bincount(parts.ravel())
-    keep = areas >= least
-    keep[parts[0, 0]] |= corner
-    keep[0] = False
-    return np.asarray(keep[parts])
 
 
 def _placed(mask: NDArray[np.bool_], x: int, y: int, size: tuple[int, int]) -> Rle:

@@ -65,7 +65,7 @@ def encode_tight(mask: NDArray[np.bool_], x: int, y: int, size: tuple[int, int])
     if height == size[0]:  # a run that goes on in the next column ended at its start
         same = np.flatnonzero(borders[1:] == borders[:-1])
         borders = np.delete(borders, np.concatenate([same, same + 1]))
-    return _of_borders(borders, size)
+    return from_borders(borders, size)
 
 
 def encode_ids(ids: NDArray[Any]) -> dict[int, Rle]:
@@ -76,7 +76,7 @@ def encode_ids(ids: NDArray[Any]) -> dict[int, Rle]:
     starts = np.concatenate([[0], starts])[: len(flat)]
     values, ends = flat[starts], np.append(starts[1:], len(flat))
     return {
-        int(number): _of_borders(np.stack([starts[own], ends[own]], axis=1).ravel(), size)
+        int(number): from_borders(np.stack([starts[own], ends[own]], axis=1).ravel(), size)
         for number in np.unique(values)
         if number and (own := values == number) is not None
     }
@@ -111,6 +111,14 @@ def inside_runs(rle: Rle) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     borders = np.cumsum(_runs(rle.counts))
     stops = borders[1::2]
     return borders[::2][: len(stops)], stops
+
+
+def from_borders(borders: NDArray[np.int64], size: tuple[int, int]) -> Rle:
+    """The mask of `size` (H, W) whose runs begin and end at these pixels in turn, counted down the columns."""
+    total = size[0] * size[1]
+    if borders.size and borders[-1] == total:  # COCO's last run is not empty
+        borders = borders[:-1]
+    return Rle(size, _compressed(np.diff(borders, prepend=0, append=total)))
 
 
 def empty(size: tuple[int, int]) -> Rle:
@@ -182,14 +190,6 @@ def _runs(counts: bytes) -> NDArray[np.int64]:
     if runs.min() < 0:
         raise ValueError("the counts of an RLE hold a negative run")
     return runs
-
-
-def _of_borders(borders: NDArray[np.int64], size: tuple[int, int]) -> Rle:
-    """The mask whose runs begin and end at these pixels, counted down the columns."""
-    total = size[0] * size[1]
-    if borders.size and borders[-1] == total:  # COCO's last run is not empty
-        borders = borders[:-1]
-    return Rle(size, _compressed(np.diff(borders, prepend=0, append=total)))
 
 
 def _compressed(runs: NDArray[np.int64]) -> bytes:
