@@ -24,7 +24,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = site / "segdiscs-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: segdiscs\nVersion: 1\n")
-    points = ("discs = segdiscs:build", "shades = segdiscs.shades:build", "colours = segdiscs.colours:build")
+    points = (
+        "discs = segdiscs:build",
+        *(f"{name} = segdiscs.{name}:build" for name in ("shades", "colours", "mortal")),
+    )
     (info / "entry_points.txt").write_text("\n".join(["[seg.models]", *points, ""]))
     return site
 

@@ -207,11 +207,8 @@ def test_without_ray_the_example_says_what_to_install(examples: Path):
     assert not (examples.parent / "seg-out" / "ray").exists()
 
 
-@pytest.mark.skipif(
-    find_spec("ray") is None or not os.environ.get("SEG_TEST_RAY"),
-    reason="starts a Ray cluster: needs ray, and SEG_TEST_RAY=1",
-)
-def test_a_ray_cluster_does_the_shards(examples: Path):
+@pytest.mark.usefixtures("ray_works")
+def test_workers_on_ray_answer_all_photos(examples: Path):
     run("sh", examples / "ray.sh", cwd=examples)
     value = json.loads((examples.parent / "seg-out" / "ray" / "instances.json").read_text())
     assert sorted(Path(photo["file_name"]).stem for photo in value["images"]) == NAMES

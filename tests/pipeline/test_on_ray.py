@@ -11,7 +11,7 @@ import pytest
 
 from segcli.core.errors import DeviceError
 from segcli.pipeline import ray_connection
-from segcli.pipeline.on_ray import Size, Wish, size
+from segcli.pipeline.on_ray import Size, Wish, _cause, size
 from segcli.pipeline.ray_connection import Connection
 from segcli.pipeline.station import Surroundings
 
@@ -114,3 +114,15 @@ def test_what_ray_says_of_its_own_accord_does_not_reach_stdout(capsys: pytest.Ca
     thread.join()
     print("ours", file=hushed)
     assert capsys.readouterr().out == "ours\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("The actor died. Some common causes include: (1) the process was killed by the OOM killer", ""),
+        ("1 worker(s) were killed due to the node running low on memory. The node", "out of memory"),
+        ("The actor died because its node has died. Node Id: 4a7f", "its machine was lost"),
+    ],
+)
+def test_only_what_ray_found_is_told_as_the_cause_of_a_loss(told: str, expected: str):
+    assert _cause(RuntimeError(told)) == expected

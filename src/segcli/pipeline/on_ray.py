@@ -220,15 +220,8 @@ def _words(planned: Size) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """Why a worker was lost, where Ray knows it."""
-    text = " ".join(str(error).split()).lower()
-    for sign, cause in (
-        ("out of memory", "out of memory"),
-        ("memory pressure", "out of memory"),
-        ("oom", "out of memory"),
-        ("node was terminated", "its machine was lost"),
-        ("node died", "its machine was lost"),
-    ):
-        if sign in text:
-            return cause
-    return ""
+    """Why a worker was lost, where Ray knows it. It lists what may be reasons each time, so only its findings count."""
+    text = str(error)
+    if "running low on memory" in text:
+        return "out of memory"
+    return "its machine was lost" if "its node has died" in text else ""
