@@ -225,16 +225,18 @@ def fill_tight(rings: Sequence[Ring], size: tuple[int, int]) -> tuple[int, int, 
     """The same within a window that holds all of it: x, y and bool [h, w], [0, 0] when nothing is inside."""
     height, width = size
     nothing = 0, 0, np.zeros((0, 0), dtype=np.bool_)
-    edges = [np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings if len(ring) > 2]
-    if not edges:
+    closed = [ring for ring in rings if len(ring) > 2]
+    if not closed:
         return nothing
-    x0, y0, x1, y1 = np.concatenate(edges).T
-    up = y1 < y0  # an edge walked both ways (a bridge between rings) must cross each row at the very same place
-    x0, x1, y0, y1 = np.where(up, x1, x0), np.where(up, x0, x1), np.where(up, y1, y0), np.where(up, y0, y1)
-    if not all(np.isfinite(v).all() for v in (x0, y0, x1, y1)):
+    here = closed[0] if len(closed) == 1 else np.concatenate(closed)
+    there = np.concatenate([part for ring in closed for part in (ring[1:], ring[:1])])
+    if not np.isfinite(here).all():
         return nothing
-    first = np.clip(np.ceil(y0 - 0.5), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(y1 - 0.5), 0, height).astype(np.int64)
+    up = (there[:, 1] < here[:, 1])[:, None]  # an edge walked both ways (a bridge between rings) must cross each row
+    x0, y0 = np.where(up, there, here).T  # at the very same place
+    x1, y1 = np.where(up, here, there).T
+    first = np.ceil(y0 - 0.5).clip(0, height).astype(np.int64)
+    last = np.ceil(y1 - 0.5).clip(0, height).astype(np.int64)
     count = last - first
     keep = count > 0
     if not keep.any():
@@ -243,7 +245,7 @@ def fill_tight(rings: Sequence[Ring], size: tuple[int, int]) -> tuple[int, int, 
     edge = np.repeat(np.arange(len(count)), count)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     crossing = x0[edge] + (row + 0.5 - y0[edge]) * ((x1 - x0) / (y1 - y0))[edge]
-    column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
+    column = np.ceil(crossing - 0.5).clip(0, width).astype(np.int64)
     top, bottom = int(row.min()), int(row.max()) + 1
     left = min(int(column.min()), width - 1)
     right = max(int(column.max()), left + 1)

@@ -56,12 +56,10 @@ def encode_tight(mask: NDArray[np.bool_], x: int, y: int, size: tuple[int, int])
     Takes time and memory for the part only, however large the photo.
     """
     height, width = mask.shape
-    padded = np.zeros((width, height + 1), dtype=np.bool_)  # a column of the mask a row, and a pixel that ends it
-    padded[:, :height] = mask.T
-    flat = padded.ravel().view(np.int8)
-    changes = np.flatnonzero(np.diff(flat, prepend=np.int8(0)))
-    column, row = np.divmod(changes, height + 1)
-    borders = (column + x) * size[0] + row + y
+    flat = np.zeros(1 + width * (height + 1), dtype=np.bool_)  # a pixel before the first column and one behind each
+    flat[1:].reshape(width, height + 1)[:, :height] = mask.T
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    borders = changes + changes // (height + 1) * (size[0] - height - 1) + (x * size[0] + y)
     if height == size[0]:  # a run that goes on in the next column ended at its start
         same = np.flatnonzero(borders[1:] == borders[:-1])
         borders = np.delete(borders, np.concatenate([same, same + 1]))
@@ -118,7 +116,10 @@ def from_borders(borders: NDArray[np.int64], size: tuple[int, int]) -> Rle:
     total = size[0] * size[1]
     if borders.size and borders[-1] == total:  # COCO's last run is not empty
         borders = borders[:-1]
-    return Rle(size, _compressed(np.diff(borders, prepend=0, append=total)))
+    runs = np.empty(len(borders) + 1, dtype=np.int64)
+    runs[:-1], runs[-1] = borders, total
+    runs[1:] -= borders
+    return Rle(size, _compressed(runs))
 
 
 def empty(size: tuple[int, int]) -> Rle:
