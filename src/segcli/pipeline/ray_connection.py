@@ -105,7 +105,8 @@ class Connection:
         if tried.returncode:
             _, found, reason = tried.stderr.rpartition("refused: ")
             reason = reason.strip() if found else "Ray ended while it connected"
-            raise DeviceError(f"{where}: can't be used: {reason}")
+            hint = "" if "RAY_AUTH_MODE" in os.environ else "; a cluster with a token needs RAY_AUTH_MODE=token"
+            raise DeviceError(f"{where}: can't be used: {reason}{hint}")
         self._init(f"{where}: can't be used", address=address)
 
     def _init(self, failing: str, **settings: Any) -> None:
