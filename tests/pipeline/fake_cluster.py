@@ -10,7 +10,7 @@ from segcli.pipeline.crew import LostError
 from segcli.pipeline.station import Station
 
 Dies = Callable[[int, str, tuple[str, ...]], bool]
-"""From a worker's number (in the order of hiring), what it is told ("open", "answer") and the photos, if any."""
+"""A worker's number (in the order of hiring), what it is told ("arrive", "open", "answer"), and photos, if any."""
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class FakeWorker:
         """Do what was told first, or die of it."""
         told = self.told[0]
         names = tuple(one.name for one in pickle.loads(told.questions)) if told.questions else ()
-        if told.what != "arrive" and self.cluster.dies(self.number, told.what, names):
+        if self.cluster.dies(self.number, told.what, names):
             self.dismiss()
             return
         done = {

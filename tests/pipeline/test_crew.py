@@ -134,9 +134,10 @@ def test_when_every_photo_kills_its_worker_the_run_gives_up(inputs, out, cluster
     assert not any(worker.alive for worker in clusters.started[0].hired)
 
 
-def test_workers_that_die_while_they_open_the_model_end_the_run(inputs, out, clusters):
-    clusters.like["dies"] = lambda number, told, names: told == "open"
-    with pytest.raises(DeviceError, match="3 workers were lost while they opened the model"):
+@pytest.mark.parametrize("what", ["arrive", "open"])
+def test_workers_that_die_before_their_model_is_open_end_the_run(inputs, out, clusters, what):
+    clusters.like["dies"] = lambda number, told, names: told == what
+    with pytest.raises(DeviceError, match="3 workers were lost before their model was open"):
         spread(fake.plan(inputs, out))
     assert len(clusters.started[0].hired) <= 2 + 3
 

@@ -6,12 +6,14 @@ import os
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from segcli.core.errors import DeviceError
 from segcli.pipeline import ray_connection
-from segcli.pipeline.on_ray import Size, Wish, _cause, size
+from segcli.pipeline.crew import LostError
+from segcli.pipeline.on_ray import RayCluster, Size, Wish, _cause, size
 from segcli.pipeline.ray_connection import Connection
 from segcli.pipeline.station import Surroundings
 
@@ -126,3 +128,33 @@ def test_what_ray_says_of_its_own_accord_does_not_reach_stdout(capsys: pytest.Ca
 )
 def test_only_what_ray_found_is_told_as_the_cause_of_a_loss(told: str, expected: str):
     assert _cause(RuntimeError(told)) == expected
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "said"),
+    [
+        (RayTaskError("ray::_Actor.arrive()\nModuleNotFoundError: No module named 'segcli'"), DeviceError, "'segcli'"),
+        (
+            RayError("The actor died because of an error raised in its creation task, …\nImportError: torch"),
+            DeviceError,
+            "a worker can't run seg: ImportError: torch; install the same there as here",
+        ),
+        (RayError("The actor died unexpectedly."), LostError, "^$"),
+    ],
+)
+def test_a_worker_without_seg_is_told_from_one_that_was_lost(error: Exception, raised: type[Exception], said: str):
+    def get(ticket: object, timeout: float) -> bytes:
+        raise error
+
+    cluster = object.__new__(RayCluster)
+    cluster._ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError))
+    with pytest.raises(raised, match=said):
+        cluster.result(1)

@@ -262,11 +262,11 @@ class Crew(Generic[Key]):
         self._queue.extendleft(reversed(again))
         self._posts.remove(post)
         why = f" ({error})" if str(error) else ""
-        if post.arrived and post.opening is not None:
+        if post.opening is not None:
             self._openings_lost += 1
             if self._openings_lost >= _OPENINGS:
                 raise DeviceError(
-                    f"{_OPENINGS} workers were lost while they opened the model{why}: is there room for it?"
+                    f"{_OPENINGS} workers were lost before their model was open{why}: is there room for it?"
                 )
         if self._given_up >= _GIVEN_UP:
             raise DeviceError(

@@ -138,7 +138,7 @@ class Engine:
         waiting = len(self._slots) - reading
         batch, places = self.answering.batch, self.answering.places
         return (
-            reading < _READ_AHEAD * batch * places + self.threads
+            reading < _READ_AHEAD * batch + batch * (places - 1) + self.threads
             and waiting < 8 * batch * places + 4 * self.threads
             and held + self._typical <= self.memory * places
         )

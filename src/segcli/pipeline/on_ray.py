@@ -135,13 +135,15 @@ class RayCluster:
         return cast(list[Hashable], done)
 
     def result(self, ticket: Hashable) -> bytes:
-        """As the contract."""
+        """As the contract. Raises DeviceError for a worker that can't run seg."""
         errors = self._ray.exceptions
         try:
             return cast(bytes, self._ray.get(ticket, timeout=_RESULT))
-        except errors.RayTaskError:
-            raise  # a bug of ours, in the worker
         except errors.RayError as error:
+            if isinstance(error, errors.RayTaskError) or "raised in its creation task" in str(error):
+                # not the model's, which comes as an answer: seg itself can't be imported there, or is another one
+                told = str(error).strip().rpartition("\n")[2].strip()
+                raise DeviceError(f"a worker can't run seg: {told}; install the same there as here") from error
             raise LostError(_cause(error)) from None
 
     def close(self) -> None:
