@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +16,18 @@ from tests.models.seggpt.nano_scenes import BALL, BOX, scene
 
 from segcli.core.ask import Ask
 from segcli.core.errors import StorageError, UsageError
-from segcli.models.seggpt.nano import NanoConfig
+from segcli.models.seggpt.nano import NanoConfig, SegGPTNano
 from segcli.registry.load import open_model
 from segcli.registry.places import BUNDLED
 from segcli.train.loop import LoopConfig
-from segcli.train.seggpt_nano import NanoPlan, Recipe, read_plan, train
-from segcli.train.seggpt_nano_data import (
-    Bank,
-    Draw,
-    Episodes,
-    Question,
-    Target,
-    ViewPlan,
-    draw_view,
-    fixed_episodes,
-)
+from segcli.train.seggpt_nano import EpisodeValidation, NanoPlan, Recipe, Trainee, read_plan, train
+from segcli.train.seggpt_nano_data import Bank, Draw, Episodes, Question, Target, fixed_episodes, make_bank
+from segcli.train.seggpt_nano_views import ViewPlan, draw_view, draw_zoom
 
 PLAN = NanoPlan(
     model=NanoConfig(side=64, hidden=16, embed=8, blocks=1, widths=(16, 16, 8)),
-    views=ViewPlan(side=64, recoloured=1, crops=1),
-    recipe=Recipe(draw=Draw(classes=2, photos=3, queries=2, twins=1), hold_out=4),
+    views=ViewPlan(side=64, recoloured=1, crops=1, zooms=1),
+    recipe=Recipe(draw=Draw(classes=2, photos=3, queries=2, twins=1), hold_out=4, smoothing=0.1, validated=4),
     compare=LoopConfig(steps=3, save_every=3, validate_every=3, log_every=1, autocast=False),
     detail=LoopConfig(steps=2, save_every=2, validate_every=2, log_every=1, autocast=False),
 )
@@ -140,6 +134,91 @@ def test_the_first_view_is_the_photo_as_it_is_and_others_keep_pixels_and_ids_tog
         near_ball = np.kron(ids == BALL, np.ones((2, 2), np.bool_))
         if near_ball.any() and red.any():
             assert (red & near_ball).sum() > 0.7 * red.sum()
+
+
+def test_a_zoom_shows_a_marked_object_larger_and_keeps_pixels_and_ids_together() -> None:
+    drawn, plan = scene(1, (96, 128)), ViewPlan(side=64)
+    larger = 0
+    for seed in range(12):
+        pixels, ids = draw_zoom(drawn.photo.pixels, drawn.ids, plan, np.random.default_rng(seed))
+        assert (pixels.shape, ids.shape) == ((64, 64, 3), (32, 32))
+        larger += max((ids == n).mean() / (drawn.ids == n).mean() for n in (BALL, BOX)) > 1.2
+        red = pixels[..., 0].astype(int) - pixels[..., 2] > 80  # the ball's darker stripes
+        if red.any():
+            assert (red & np.kron(ids == BALL, np.ones((2, 2), np.bool_))).sum() > 0.7 * red.sum()
+    assert larger >= 10
+
+
+def test_a_zoom_at_a_photo_without_objects_stays_within_it() -> None:
+    drawn = scene(1, (96, 128), objects=())
+    pixels, ids = draw_zoom(drawn.photo.pixels, drawn.ids, ViewPlan(side=64), np.random.default_rng(0))
+    assert pixels.shape == (64, 64, 3)
+    assert not ids.any()
+
+
+def test_a_pasted_block_brings_its_cells_and_its_objects(trained: Path) -> None:
+    plain = episodes_of(trained)
+    pasting = Episodes(plain.bank, range(8), frozenset(), replace(PLAN.recipe.draw, pasted=1.0))
+    targets = [Target(plain.bank.row(p, 0), plain.ids_of(p, "ball"), "ball") for p in range(8)]
+    before, after = (e.collate(targets, [], np.random.default_rng(0)) for e in (plain, pasting))
+    moved = 0
+    for t in range(8):
+        changed = (before.levels["res5"][t] != after.levels["res5"][t]).any(0)  # [2, 2]
+        fine = np.kron(changed.numpy(), np.ones((8, 8), np.bool_))
+        assert torch.equal(before.masks[t][~fine], after.masks[t][~fine])
+        if not changed.any():
+            continue
+        moved += 1
+        givers = [
+            o for o in range(8) if torch.equal(after.levels["res2"][t][:, fine], before.levels["res2"][o][:, fine])
+        ]
+        assert len(givers) == 1
+        assert torch.equal(after.masks[t][fine], before.masks[givers[0]][fine])
+    assert moved >= 3
+
+
+def test_an_absent_class_is_asked_about_in_a_photo_that_does_not_show_it(tmp_path: Path, photos: Path) -> None:
+    root = tmp_path / "apart"
+    shutil.copytree(photos, root)
+    lines = [json.loads(line) for line in (root / "objects.jsonl").read_text().splitlines()]
+    for number, line in enumerate(lines):  # the ball alone in one half of the photos, the box alone in the other
+        line["objects"] = [line["objects"][number % 2]]
+    (root / "objects.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    bank = make_bank([root], tmp_path / "bank", PLAN.views, SegGPTNano(PLAN.model).backbone)
+    batch = next(Episodes(bank, range(8), frozenset(), replace(PLAN.recipe.draw, absent=1.0, twins=0)).stream(0))
+    empty = [q for q in batch.questions if not batch.masks[q.query].any()]
+    assert empty
+    for question in empty:
+        assert all(bool(batch.masks[e].any()) for e in question.examples)
+
+
+def test_fewer_examples_are_the_first_ones_of_more(trained: Path) -> None:
+    source = episodes_of(trained)
+    one, five = (fixed_episodes(source, source.classes, shots, 4, seed=0) for shots in (1, 5))
+    assert [e.targets[:2] for e in five] == [e.targets for e in one]
+    assert all(len(e.question.examples) == 5 for e in five)
+
+
+def test_the_lean_makes_up_for_a_network_that_marks_too_little(trained: Path) -> None:
+    source = episodes_of(trained)
+    validate = EpisodeValidation({"all": fixed_episodes(source, source.classes, 1, 6, seed=0)})
+    trainee = Trainee(SegGPTNano(replace(PLAN.model, lean=-3.0)), torch.ones(2))
+    before = validate(trainee, 0)["all"]
+    lean = validate.lean(trainee.network)
+    assert lean > 0
+    trainee.network.config = replace(PLAN.model, lean=lean - 3.0)
+    assert validate(trainee, 0)["all"] > before
+
+
+def test_a_run_can_begin_with_the_weights_of_another(trained: Path, photos: Path, tmp_path: Path) -> None:
+    still = replace(PLAN, compare=replace(PLAN.compare, steps=0), detail=replace(PLAN.detail, steps=0))
+    bank, start = trained.parent / "bank", trained.parent / "compare" / "state.pt"
+    begun = train(
+        still, [photos], tmp_path, BUNDLED / "lite0.safetensors", bank=bank, start=start, say=lambda line: None
+    )
+    one, other = load_file(begun), load_file(trained)
+    assert torch.equal(one["embedding.enter.weight"], other["embedding.enter.weight"])
+    assert not torch.equal(one["decoder.fine.first.weight"], other["decoder.fine.first.weight"])
 
 
 def test_a_folder_without_a_bank_says_so(tmp_path: Path) -> None:

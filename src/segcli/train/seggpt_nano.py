@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -31,10 +31,12 @@ from segcli.train.export import save_half, split
 from segcli.train.loop import LoopConfig, averaged
 from segcli.train.loop import train as run_loop
 from segcli.train.seem import mask_losses
-from segcli.train.seggpt_nano_data import Bank, Draw, EpisodeBatch, Episodes, ViewPlan, fixed_episodes, make_bank
+from segcli.train.seggpt_nano_data import Bank, Draw, EpisodeBatch, Episodes, Fixed, fixed_episodes, make_bank
+from segcli.train.seggpt_nano_views import ViewPlan
 
 _C = TypeVar("_C")
 _CLASS_SHARPNESS = 16.0
+_LEANS = np.arange(-1.0, 2.01, 0.1).round(1)
 _REFINEMENT = tuple(f"network.decoder.{part}" for part in ("middle", "join_", "fine"))
 
 
@@ -42,15 +44,20 @@ _REFINEMENT = tuple(f"network.decoder.{part}" for part in ("middle", "join_", "f
 class Recipe:
     """hold_out: each so-many-th photo is kept back. unseen: classes that are not trained on, only validated.
 
-    readout, classes: weights of the losses on the learned keys. noise: spread of the channels' random scale. kept:
-    cells of a memory that a step compares with (of each space, drawn at random).
+    validated: episodes of each group of the validation, of which the lean of the answers is chosen too.
+    readout, classes: weights of the losses on the learned keys; first: of those on the answer before the second look
+    at the photo. smoothing: of the classes' labels. noise: spread of the channels' random scale. kept: cells of a
+    memory that a step compares with (of each space, drawn at random).
     """
 
     draw: Draw = field(default_factory=Draw)
     hold_out: int = 8
     unseen: tuple[str, ...] = ()
+    validated: int = 24
     readout: float = 0.5
     classes: float = 0.5
+    first: float = 0.4
+    smoothing: float = 0.0
     noise: float = 0.1
     kept: int = 500
 
@@ -79,13 +86,18 @@ class Trainee(nn.Module):
         self.names = nn.Parameter(torch.randn(len(frequency), network.config.embed))
         self.register_buffer("balance", (frequency + 1e-3).rsqrt(), persistent=False)
 
-    def class_loss(self, keys: Tensor, labels: Tensor) -> Tensor:
+    def class_loss(self, keys: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         """Cross-entropy of cells [T, C, h, w] and classes [T, h, w] (-1: none), rarer classes counting more."""
-        rows, wanted = keys.permute(0, 2, 3, 1)[labels >= 0], labels[labels >= 0]
-        if not len(wanted):
+        if not bool((labels >= 0).any()):
             return keys.sum() * 0
-        logits = _CLASS_SHARPNESS * rows @ F.normalize(self.names.float(), dim=1).T
-        return F.cross_entropy(logits, wanted, self.get_buffer("balance"))
+        logits = _CLASS_SHARPNESS * keys.permute(0, 2, 3, 1) @ F.normalize(self.names.float(), dim=1).T
+        return F.cross_entropy(
+            logits.flatten(0, 2),
+            labels.flatten(),
+            self.get_buffer("balance"),
+            ignore_index=-1,
+            label_smoothing=smoothing,
+        )
 
 
 def loss_of(recipe: Recipe, detail: bool, trainee: nn.Module, batch: EpisodeBatch) -> dict[str, Tensor]:
@@ -109,9 +121,13 @@ def loss_of(recipe: Recipe, detail: bool, trainee: nn.Module, batch: EpisodeBatc
         return mask_losses("", answer.logits, truth, known)
     coarse, coarse_known = F.avg_pool2d(truth, 4), (F.avg_pool2d(known, 4) > 0.5).float()
     losses = mask_losses("", answer.coarse, coarse, coarse_known)
+    early = mask_losses("first-", answer.first, coarse, coarse_known)
+    losses |= {name: recipe.first * value for name, value in early.items()}
     read = torch.stack([e.readout for e in found]).clamp(1e-4, 1 - 1e-4)
     losses["readout"] = recipe.readout * F.binary_cross_entropy(read, coarse[:, 0])
-    losses["classes"] = recipe.classes * trainee.class_loss(features.keys[-1], batch.labels.to(device))
+    losses["classes"] = recipe.classes * trainee.class_loss(
+        features.keys[-1], batch.labels.to(device), recipe.smoothing
+    )
     return losses
 
 
@@ -135,36 +151,61 @@ def _noisy(level: Tensor, amount: float) -> Tensor:
 class EpisodeValidation:
     """Mean IoU at stride 4 over fixed episodes, by group, beside the untrained rule at the network's own size."""
 
-    def __init__(self, groups: Mapping[str, Sequence[EpisodeBatch]]) -> None:
+    def __init__(self, groups: Mapping[str, Sequence[Fixed]]) -> None:
         self.groups = groups
 
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
         """Figures by group."""
         assert isinstance(model, Trainee)
-        model.eval()
         figures: dict[str, float] = {}
-        with torch.inference_mode():
-            for name, episodes in self.groups.items():
-                scores = np.array([self._score(model.network, batch) for batch in episodes])
-                if len(scores):
-                    for part, mean in zip(("", "-coarse", "-rule"), scores.mean(0), strict=True):
-                        figures[f"{name}{part}"] = round(float(mean), 4)
+        for name, answers in self._answered(model.network):
+            planes = [[_iou(plane > 0, a.truth, a.known) for plane in (a.logits, a.coarse, a.rule)] for a in answers]
+            for part, mean in zip(("", "-coarse", "-rule"), np.mean(planes, axis=0), strict=True):
+                figures[f"{name}{part}"] = round(float(mean), 4)
         return figures
 
-    @staticmethod
-    def _score(network: SegGPTNano, batch: EpisodeBatch) -> list[float]:
-        features = network.embed(batch.levels)
-        question = batch.questions[0]
-        photos = features.photos()
-        memory = joined([remember(photos[e], batch.masks[e][None], batch.valid[e]) for e in question.examples])
-        found = network.evidence(photos[question.query], memory)
-        answer = network.answer(features, [question.query], [found], [question.kind])
-        assert answer.logits is not None
-        truth, known = batch.masks[question.query] > 0.5, batch.valid[question.query] > 0
-        planes = [answer.logits[0, 0]]
-        for coarse in (answer.coarse, found.rule[None, None]):
-            planes.append(F.interpolate(coarse, size=truth.shape, mode="bilinear", align_corners=False)[0, 0])
-        return [_iou(plane > 0, truth, known) for plane in planes]
+    def lean(self, network: SegGPTNano) -> float:
+        """What to add to the logits so that the mean IoU is best, groups counting alike; 0 for no episode."""
+        scores = []
+        for _, answers in self._answered(network):
+            of_group = [[_iou(a.logits + lean > 0, a.truth, a.known) for lean in _LEANS] for a in answers]
+            scores.append(np.mean(of_group, axis=0))
+        return float(_LEANS[int(np.argmax(np.mean(scores, axis=0)))]) if scores else 0.0
+
+    def _answered(self, network: SegGPTNano) -> Iterator[tuple[str, list[_Answered]]]:
+        network.eval()
+        for name, episodes in self.groups.items():
+            with torch.inference_mode():
+                answers = [_ask(network, episode.batch()) for episode in episodes]
+            if answers:
+                yield name, answers
+
+
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """An answer to one episode and the truth, planes of one size: logits, those before the refinement, the rule."""
+
+    logits: Tensor
+    coarse: Tensor
+    rule: Tensor
+    truth: Tensor
+    known: Tensor
+
+
+def _ask(network: SegGPTNano, batch: EpisodeBatch) -> _Answered:
+    features = network.embed(batch.levels)
+    question = batch.questions[0]
+    photos = features.photos()
+    memory = joined([remember(photos[e], batch.masks[e][None], batch.valid[e]) for e in question.examples])
+    found = network.evidence(photos[question.query], memory)
+    answer = network.answer(features, [question.query], [found], [question.kind])
+    assert answer.logits is not None
+    truth, known = batch.masks[question.query] > 0.5, batch.valid[question.query] > 0
+    coarse, rule = (
+        F.interpolate(plane, size=truth.shape, mode="bilinear", align_corners=False)[0, 0]
+        for plane in (answer.coarse, found.rule[None, None])
+    )
+    return _Answered(answer.logits[0, 0], coarse, rule, truth, known)
 
 
 def _iou(taken: Tensor, truth: Tensor, known: Tensor) -> float:
@@ -179,13 +220,15 @@ def train(
     backbone: Path,
     *,
     bank: Path | None = None,
+    start: Path | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train and return the checkpoint, `out/seggpt-nano.safetensors` (the averaged weights in half precision).
 
     folders: photos with masks (`images/`, `masks/`, `objects.jsonl`). bank: where views' features are kept (default:
-    `out/bank`, some 2 MB a photo); one that is there already is used as it is.
+    `out/bank`, some 0.6 MB a view); one that is there already is used as it is.
+    start: another run's state, whose averaged weights this one begins with where names are the same.
     A stopped run goes on with the same `out`.
     """
     torch.manual_seed(plan.seed)
@@ -199,7 +242,9 @@ def train(
     episodes = Episodes(views, training, unseen, plan.recipe.draw)
     say(f"{len(training)} photos and {len(episodes.classes)} classes to train on, {len(kept)} photos kept back")
     trainee = Trainee(network, _frequency(episodes))
-    validate = EpisodeValidation(_groups(views, kept, unseen, plan.recipe.draw))
+    if start is not None:
+        trainee.load_state_dict(averaged(trainee, start), strict=False)
+    validate = EpisodeValidation(_groups(views, kept, plan.recipe))
     for leg, loop in (("compare", plan.compare), ("detail", plan.detail)):
         for name, parameter in trainee.named_parameters():
             refines = name.startswith(_REFINEMENT)
@@ -215,17 +260,21 @@ def train(
         )
         trainee.load_state_dict(averaged(trainee, out / leg / "state.pt"), strict=False)
         say(f"leg {leg}: {validate(trainee, 0)}")
+    lean = validate.lean(trainee.network)
+    trainee.network.config = replace(trainee.network.config, lean=lean)
+    say(f"leaning by {lean}: {validate(trainee, 0)}")
     return export(trainee.network, out / "seggpt-nano.safetensors", shared=backbone.name)
 
 
-def _groups(bank: Bank, kept: Sequence[int], unseen: frozenset[str], draw: Draw) -> dict[str, list[EpisodeBatch]]:
+def _groups(bank: Bank, kept: Sequence[int], recipe: Recipe) -> dict[str, list[Fixed]]:
     """Validation: classes that training knows, in photos that it does not; and, in all photos, classes it doesn't."""
-    groups: dict[str, list[EpisodeBatch]] = {}
-    known = Episodes(bank, kept, unseen, draw)
-    everywhere = Episodes(bank, range(len(bank.photos)), frozenset(), draw) if unseen else known
+    groups: dict[str, list[Fixed]] = {}
+    unseen, count = frozenset(recipe.unseen), recipe.validated
+    known = Episodes(bank, kept, unseen, recipe.draw)
+    everywhere = Episodes(bank, range(len(bank.photos)), frozenset(), recipe.draw) if unseen else known
     for shots in (1, 5):
-        groups[f"seen@{shots}"] = fixed_episodes(known, known.classes, shots, 24, seed=0)
-        groups[f"unseen@{shots}"] = fixed_episodes(everywhere, sorted(unseen), shots, 24, seed=0) if unseen else []
+        groups[f"seen@{shots}"] = fixed_episodes(known, known.classes, shots, count, seed=0)
+        groups[f"unseen@{shots}"] = fixed_episodes(everywhere, sorted(unseen), shots, count, seed=0)
     return groups
 
 
@@ -301,6 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, action="append", required=True, help="photos with masks; again for more")
     parser.add_argument("--out", type=Path, required=True, help="where state, log and checkpoint go")
     parser.add_argument("--bank", type=Path, help="where the features of views are kept (default: OUT/bank)")
+    parser.add_argument("--start", type=Path, help="another run's state.pt, to go on from its averaged weights")
     parser.add_argument("--backbone", type=Path, default=BUNDLED / "lite0.safetensors")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
@@ -308,7 +358,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     plan = read_plan(given.config)
-    print(train(plan, given.data, given.out, given.backbone, bank=given.bank, device=given.device))
+    folders, out = given.data, given.out
+    print(train(plan, folders, out, given.backbone, bank=given.bank, start=given.start, device=given.device))
     return 0
 
 

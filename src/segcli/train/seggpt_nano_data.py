@@ -11,12 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL import ImageEnhance
 from torch import Tensor
 
 from segcli.core.errors import StorageError
@@ -24,25 +23,12 @@ from segcli.datasets import folders
 from segcli.datasets.folders import IGNORED, Photo
 from segcli.models.backbones.efficientnet_lite import EfficientNetLite
 from segcli.models.seggpt.nano import Kind
+from segcli.train.seggpt_nano_views import CELL, ViewPlan, draw_view, draw_zoom
 
-_CELL = 2  # labels are kept at stride 2
+_BLOCK = 32  # pixels, the coarsest level's cell: what is pasted from one view into another begins and ends on it
+_LEAST_PHOTOS = 3  # of a class, to be validated on
+_STILL_SEEN = 0.3  # share of a target that a paste must leave
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
-
-
-@dataclass(frozen=True)
-class ViewPlan:
-    """Which views of a photo are kept: the whole one, then `recoloured` whole ones and `crops`."""
-
-    side: int = 320
-    recoloured: int = 1
-    crops: int = 2
-    smallest: float = 0.4  # shortest side of a crop, of the photo's
-    seed: int = 0
-
-    @property
-    def count(self) -> int:
-        """Views of each photo."""
-        return 1 + self.recoloured + self.crops
 
 
 @dataclass(frozen=True)
@@ -73,7 +59,7 @@ class Bank:
             )
             for level, s in STRIDES.items()
         }
-        shape = (rows, side // _CELL, side // _CELL)
+        shape = (rows, side // CELL, side // CELL)
         self.ids = np.memmap(folder / "ids.u8", np.uint8, "r", shape=shape)
         self.shares = [np.bincount(view.ravel(), minlength=256) / view.size for view in self.ids]
 
@@ -94,7 +80,7 @@ def make_bank(roots: Sequence[Path], folder: Path, plan: ViewPlan, backbone: Eff
     ]
     listed = listed[::every]
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(plan.seed)
+    rng, zooming = np.random.default_rng(plan.seed), np.random.default_rng([plan.seed, 1])
     table: dict[str, object] = {"plan": asdict(plan), "widths": backbone.channels, "photos": []}
     entries = []
     files = {level: (folder / f"{level}.f16").open("wb") for level in STRIDES}
@@ -102,7 +88,8 @@ def make_bank(roots: Sequence[Path], folder: Path, plan: ViewPlan, backbone: Eff
     with (folder / "ids.u8").open("wb") as labels:
         for source, photo in listed:
             pixels, ids = photo.pixels(), photo.ids()
-            drawn = [draw_view(pixels, ids, plan, number, rng) for number in range(plan.count)]
+            drawn = [draw_view(pixels, ids, plan, number, rng) for number in range(plan.count - plan.zooms)]
+            drawn += [draw_zoom(pixels, ids, plan, zooming) for _ in range(plan.zooms)]
             stack = torch.from_numpy(np.stack([p for p, _ in drawn])).permute(0, 3, 1, 2).to(dtype)
             with torch.inference_mode():
                 levels = backbone(stack.contiguous(memory_format=torch.channels_last))
@@ -121,34 +108,13 @@ def _classes(photo: Photo, ids: NDArray[np.uint8]) -> dict[int, str | None]:
     return {o.id: o.name for o in photo.labelled(ids)}
 
 
-def draw_view(
-    pixels: NDArray[np.uint8], ids: NDArray[np.uint8], plan: ViewPlan, number: int, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """View `number`: pixels [S, S, 3] and ids [S/2, S/2]. 0 is the photo as it is; crops are flipped at will."""
-    height, width = ids.shape
-    box = (0.0, 0.0, float(width), float(height))
-    if number > plan.recoloured:
-        w, h = (side * rng.uniform(plan.smallest, 1.0) for side in (width, height))
-        x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
-        box = (x, y, x + w, y + h)
-    side = plan.side
-    photo = Pillow.fromarray(pixels).resize((side, side), Pillow.Resampling.BILINEAR, box=box)
-    small = Pillow.fromarray(ids).resize((side // _CELL, side // _CELL), Pillow.Resampling.NEAREST, box=box)
-    if number > 0:
-        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            photo = enhance(photo).enhance(rng.uniform(0.7, 1.35))
-        if number <= plan.recoloured or rng.random() < 0.5:
-            photo = photo.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
-            small = small.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(photo), np.asarray(small)
-
-
 @dataclass(frozen=True)
 class Target:
-    """What is marked in one view: the union of these ids."""
+    """What is marked in one view: the union of these ids; of a class its name."""
 
     row: int
     ids: tuple[int, ...]
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +142,11 @@ class EpisodeBatch:
 
 @dataclass(frozen=True)
 class Draw:
-    """How a step is drawn: `classes` classes with `photos` photos each, `queries` of which are asked, and `twins`."""
+    """How a step is drawn: `classes` classes with `photos` photos each, `queries` of which are asked, and `twins`.
+
+    pasted: how many of the views get a block of another view's cells, its objects included. absent: how many of the
+    questions about a class are asked again about a photo that does not show it.
+    """
 
     classes: int = 3
     photos: int = 5
@@ -184,6 +154,8 @@ class Draw:
     twins: int = 3
     least: float = 0.012  # share of a view that a target covers
     most: float = 0.85
+    pasted: float = 0.0
+    absent: float = 0.0
 
 
 class Episodes:
@@ -222,9 +194,10 @@ class Episodes:
             questions: list[Question] = []
             for name in rng.choice(len(self.classes), self.draw.classes, False, weights / weights.sum()):
                 self._class_episodes(self.classes[name], targets, questions, rng)
+            self._absent(targets, questions, rng)
             for _ in range(self.draw.twins):
                 self._twins(targets, questions, rng)
-            yield self.collate(targets, questions)
+            yield self.collate(targets, questions, rng)
 
     def _class_episodes(
         self, name: str, targets: list[Target], questions: list[Question], rng: np.random.Generator
@@ -234,12 +207,25 @@ class Episodes:
         photos = rng.permutation(sorted(shown))[: self.draw.photos]
         for photo in photos:
             view = int(rng.choice(shown[int(photo)]))
-            targets.append(Target(self.bank.row(int(photo), view), self.ids_of(int(photo), name)))
+            targets.append(Target(self.bank.row(int(photo), view), self.ids_of(int(photo), name), name))
         places = np.arange(first, len(targets))
         for query in places[: self.draw.queries]:
             others = rng.permutation(places[places != query])
             shots = 1 if rng.random() < 0.4 else int(rng.integers(1, len(others) + 1))
             questions.append(Question(int(query), tuple(int(o) for o in others[:shots]), "semantic"))
+
+    def _absent(self, targets: list[Target], questions: list[Question], rng: np.random.Generator) -> None:
+        """Ask some questions again about a photo drawn for another class, if it does not show this one."""
+        drawn = list(targets)
+        for question in list(questions):
+            name = targets[question.query].name
+            other = drawn[int(rng.integers(len(drawn)))]
+            if rng.random() < self.draw.absent and name not in self._photo(other).classes.values():
+                targets.append(Target(other.row, (), name))
+                questions.append(Question(len(targets) - 1, question.examples, question.kind))
+
+    def _photo(self, target: Target) -> Listed:
+        return self.bank.photos[target.row // self.bank.plan.count]
 
     def _twins(self, targets: list[Target], questions: list[Question], rng: np.random.Generator) -> None:
         """Two views of one photo with the same object."""
@@ -253,20 +239,56 @@ class Episodes:
                 questions.append(Question(len(targets) - 1, (len(targets) - 2,), "instance"))
                 return
 
-    def collate(self, targets: Sequence[Target], questions: Sequence[Question]) -> EpisodeBatch:
-        """Read what the targets need."""
+    def collate(
+        self, targets: Sequence[Target], questions: Sequence[Question], rng: np.random.Generator | None = None
+    ) -> EpisodeBatch:
+        """Read what the targets need; with `rng`, paste as the plan says."""
         rows = [t.row for t in targets]
-        levels = {k: torch.from_numpy(np.stack([v[r] for r in rows])) for k, v in self.bank.levels.items()}
+        levels = {k: np.stack([v[r] for r in rows]) for k, v in self.bank.levels.items()}
         ids = np.stack([self.bank.ids[r] for r in rows])
         masks = np.stack([np.isin(i, t.ids) for i, t in zip(ids, targets, strict=True)])
         labels = np.stack([self._labels(i, t.row // self.bank.plan.count) for i, t in zip(ids, targets, strict=True)])
+        known = ids != IGNORED
+        if rng is not None:
+            for number in np.flatnonzero(rng.random(len(targets)) < self.draw.pasted).tolist():
+                self._paste(targets, number, {**levels, "masks": masks, "known": known, "labels": labels}, rng)
         return EpisodeBatch(
-            levels,
+            {k: torch.from_numpy(v) for k, v in levels.items()},
             _pooled(masks),
-            (_pooled(ids != IGNORED) > 0.99).float(),
+            (_pooled(known) > 0.99).float(),
             torch.from_numpy(labels),
             tuple(questions),
         )
+
+    def _paste(
+        self, targets: Sequence[Target], number: int, planes: dict[str, NDArray[Any]], rng: np.random.Generator
+    ) -> None:
+        """Put a block of another target's view, unchanged, into the view of target `number`, in all planes."""
+        target, other = targets[number], targets[int(rng.integers(len(targets)))]
+        if other.row // self.bank.plan.count == target.row // self.bank.plan.count:
+            return
+        side = self.bank.plan.side // _BLOCK
+        spans = []
+        for size in rng.integers(max(1, side // 4), max(1, side * 3 // 4), 2, endpoint=True).tolist():
+            start = int(rng.integers(0, side - size, endpoint=True))
+            spans.append((start, start + size))
+
+        def block(stride: int) -> tuple[slice, slice]:
+            first, second = (slice(a * _BLOCK // stride, b * _BLOCK // stride) for a, b in spans)
+            return first, second
+
+        ids, photo = self.bank.ids[other.row], self._photo(other)
+        same = tuple(i for i, name in photo.classes.items() if name is not None and name == target.name)
+        mask = planes["masks"][number].copy()
+        mask[block(CELL)] = np.isin(ids[block(CELL)], same)
+        if mask.sum() < _STILL_SEEN * planes["masks"][number].sum():
+            return
+        for level, stride in STRIDES.items():
+            planes[level][number][:, *block(stride)] = self.bank.levels[level][other.row][:, *block(stride)]
+        planes["masks"][number] = mask
+        planes["known"][number][block(CELL)] = ids[block(CELL)] != IGNORED
+        labels = self._labels(ids, other.row // self.bank.plan.count)
+        planes["labels"][number][block(16)] = labels[block(16)]
 
     def _labels(self, ids: NDArray[np.uint8], photo: int) -> NDArray[np.int64]:
         number = {name: n for n, name in enumerate(self.names)}
@@ -284,15 +306,31 @@ def _pooled(masks: NDArray[np.bool_]) -> Tensor:
     return torch.from_numpy(shares)
 
 
-def fixed_episodes(source: Episodes, classes: Sequence[str], shots: int, count: int, seed: int) -> list[EpisodeBatch]:
-    """Whole-photo episodes, one a batch, to validate on: classes in turn."""
+@dataclass(frozen=True, eq=False)
+class Fixed:
+    """One episode to validate on: a question and its targets, read when it is asked."""
+
+    source: Episodes
+    targets: tuple[Target, ...]
+    question: Question
+
+    def batch(self) -> EpisodeBatch:
+        """The episode as a batch of its own."""
+        return self.source.collate(self.targets, [self.question])
+
+
+def fixed_episodes(source: Episodes, classes: Sequence[str], shots: int, count: int, seed: int) -> list[Fixed]:
+    """Whole-photo episodes, classes in turn, with at most `shots` examples: fewer where a class has fewer photos.
+
+    The same photos are asked about whatever the number of examples, and fewer examples are the first ones of more.
+    """
     rng = np.random.default_rng(seed)
-    usable = [c for c in classes if sum(0 in v for v in source.shown[c].values()) > shots]
+    whole = {c: [p for p in sorted(source.shown[c]) if 0 in source.shown[c][p]] for c in classes}
+    usable = [c for c in classes if len(whole[c]) >= _LEAST_PHOTOS]
     episodes = []
     for number in range(count if usable else 0):
         name = usable[number % len(usable)]
-        photos = rng.permutation([p for p in sorted(source.shown[name]) if 0 in source.shown[name][p]])[: shots + 1]
-        targets = [Target(source.bank.row(int(p), 0), source.ids_of(int(p), name)) for p in photos]
-        question = Question(0, tuple(range(1, shots + 1)), "semantic")
-        episodes.append(source.collate(targets, [question]))
+        photos = rng.permutation(whole[name])[: shots + 1].tolist()
+        targets = tuple(Target(source.bank.row(p, 0), source.ids_of(p, name), name) for p in photos)
+        episodes.append(Fixed(source, targets, Question(0, tuple(range(1, len(targets))), "semantic")))
     return episodes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 
@@ -30,6 +32,36 @@ def test_before_training_it_answers_by_the_untrained_rule() -> None:
         found.rule[None, None], size=(16, 16), mode="bilinear", align_corners=False
     )
     torch.testing.assert_close(answer.logits, expected)
+
+
+def test_a_lean_is_added_to_every_logit() -> None:
+    network = untrained()
+    torch.nn.init.normal_(network.decoder.again_out.weight, std=0.1)
+    with torch.inference_mode():
+        features = network.features(torch.rand(2, 3, 64, 64) * 255)
+        example, query = features.photos()
+        found = [network.evidence(query, remember(example, (torch.rand(1, 64, 64) > 0.5).float()))]
+        upright = network.answer(features, [1], found, ["semantic"])
+        network.config = replace(CONFIG, lean=0.7)
+        leaning = network.answer(features, [1], found, ["semantic"])
+    for one, other in zip(
+        (upright.first, upright.coarse, upright.logits), (leaning.first, leaning.coarse, leaning.logits), strict=True
+    ):
+        torch.testing.assert_close(one + 0.7, other)
+
+
+def test_the_second_look_at_a_photo_changes_the_answer_and_not_the_first_one() -> None:
+    network = untrained()
+    with torch.inference_mode():
+        features = network.features(torch.rand(2, 3, 64, 64) * 255)
+        example, query = features.photos()
+        found = [network.evidence(query, remember(example, (torch.rand(1, 64, 64) > 0.5).float()))]
+        before = network.answer(features, [1], found, ["semantic"])
+        torch.nn.init.normal_(network.decoder.again_out.weight, std=0.1)
+        after = network.answer(features, [1], found, ["semantic"])
+    torch.testing.assert_close(before.first, after.first)
+    torch.testing.assert_close(before.first, before.coarse)
+    assert not torch.allclose(before.coarse, after.coarse)
 
 
 def test_photos_of_a_batch_do_not_see_each_other() -> None:
