@@ -89,6 +89,16 @@ def test_a_system_never_imports_another_one(path: Path):
     assert not others
 
 
+def test_ray_is_imported_by_functions_of_one_module_only():
+    found = set()
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if any(name.partition(".")[0] == "ray" for node in ast.walk(tree) for name in imported(node)):
+            found.add(str(path.relative_to(SOURCE)))
+        assert not [name for node in tree.body for name in imported(node) if name.partition(".")[0] == "ray"]
+    assert found == {"pipeline/ray_connection.py"}
+
+
 LIGHT = [p for p in MODULES if part_of(p) in NOT_AT_IMPORT]
 
 

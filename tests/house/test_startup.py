@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "numpy", "PIL", "rich", "scipy", "transformers", "huggingface_hub", "pydantic", "pycocotools"}
+HEAVY = {"torch", "numpy", "PIL", "rich", "scipy", "transformers", "huggingface_hub", "pydantic", "pycocotools", "ray"}
 PHOTO = str(Path(__file__).parents[2] / "examples" / "photos" / "chelsea.jpg")
 
 COMMANDS = [
@@ -26,6 +26,8 @@ COMMANDS = [
     ["point", PHOTO, "--at", "3,4", "--classes", "cat", "-m", "sam.vit-b"],
     ["point", PHOTO, "--at", "3,4", "--device", "nope"],
     ["point", PHOTO, "--at", "3,4", "--shard", "3/2"],
+    ["point", PHOTO, "--at", "3,4", "--on", "nope"],
+    ["point", PHOTO, "--at", "3,4", "--on", "ray", "--actors", "0"],
     ["point", PHOTO, "--scribble", ""],
     ["point", "--prompts", "no-such-file.jsonl"],
     ["point", "no-such-photo.jpg", "--at", "3,4"],
