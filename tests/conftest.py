@@ -17,10 +17,14 @@ settings.register_profile("seg", deadline=None)
 settings.load_profile("seg")
 
 _RAY = """
-import logging, ray
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
-assert ray.get(ray.remote(lambda: 6).remote()) == 6
-ray.shutdown()
+import logging, tempfile, ray
+with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as home:
+    ray.init(
+        address="local", num_cpus=1, include_dashboard=False, _temp_dir=home,
+        log_to_driver=False, logging_level=logging.CRITICAL,
+    )
+    assert ray.get(ray.remote(lambda: 6).remote()) == 6
+    ray.shutdown()
 """
 
 
