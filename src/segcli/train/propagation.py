@@ -1,19 +1,16 @@
-"""Trains propagation's keys and head: `python -m segcli.train.propagation CONFIG --photos DIR --videos DIR --out DIR`.
+"""Trains propagation's keys and head: `python -m segcli.train.propagation --photos DIR --videos DIR --out DIR`.
 
-The frozen backbone sees short scenes (propagation_scenes.py), through which objects are followed as a tracker does it
-(propagation_unroll.py). Sequences that are left out are followed whole from time to time, and scored.
+The frozen backbone sees short scenes (propagation_scenes.py); of each the first frame's masks are given, the recent
+frame's are known roughly, and the new frame's are wanted. A step has a few scenes with up to two objects each.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,53 +18,36 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segcli.core.errors import UsageError
-from segcli.core.image import Image
 from segcli.datasets.video import folder_sequences
-from segcli.metrics.boundary import frame_score
 from segcli.models.backbones.efficientnet_lite import MEAN, SCALE, EfficientNetLite
-from segcli.models.layers.propagation.loading import PREFIX, load_propagation
+from segcli.models.layers.propagation.evidence import Kept, evidence
+from segcli.models.layers.propagation.loading import PREFIX
+from segcli.models.layers.propagation.looks import CELL, Look
 from segcli.models.layers.propagation.network import PropagationNet, joined_levels
-from segcli.models.layers.propagation.propagator import Propagator
 from segcli.registry.places import BUNDLED
 from segcli.train.export import save_half
-from segcli.train.loop import LoopConfig, averaged, train
+from segcli.train.loop import LoopConfig, Losses, averaged, train
 from segcli.train.photos import load_photos
-from segcli.train.propagation_scenes import Clip, Scene, composed, filmed
-from segcli.train.propagation_unroll import Objective, PropagationRecipe
-from segcli.train.propagation_warps import Rng
+from segcli.train.propagation_scenes import SIDE, Clip, Rng, Scene, composed, filmed, roughened
 from segcli.train.views import TrainingPhoto
 
+_LOOK = Look(0, 0, SIDE, SIDE, (SIDE, SIDE))
 _VISIBLE = 0.002  # of the first frame, below it an object is not followed
-_C = TypeVar("_C")
 
 
 @dataclass(frozen=True)
-class PropagationPlan:
-    """Everything that decides a run, besides the data. left_out: sequences that only score."""
+class PropagationRecipe:
+    """What a step holds. Fractions are probabilities; the other weights are those of losses beside the last mask's."""
 
-    recipe: PropagationRecipe = field(default_factory=PropagationRecipe)
-    loop: LoopConfig = field(default_factory=LoopConfig)
-    left_out: tuple[str, ...] = ()
-
-
-def read_plan(path: Path) -> PropagationPlan:
-    """Read a plan. Raises UsageError that names the file and the word that is wrong."""
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(
-            f"{path}: can't be read: {error.strerror}; give a plan such as configs/vos-nano.toml"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
-    where = str(path)
-    _only(table, {f.name for f in fields(PropagationPlan)}, where)
-    return PropagationPlan(
-        _filled(PropagationRecipe, table.get("recipe", {}), where),
-        _filled(LoopConfig, table.get("loop", {}), where),
-        tuple(table.get("left_out", ())),
-    )
+    scenes: int = 4
+    objects: int = 2
+    videos: float = 0.4  # scenes from videos; the others are composed
+    exact: float = 0.4  # the recent mask as it is, otherwise roughened
+    lost: float = 0.04  # nothing is known of the recent mask
+    nothing: float = 0.1  # the earlier mask is empty
+    coarse: float = 0.4  # the earlier mask is a rough one of the new frame, otherwise the recent one
+    early: float = 0.4  # losses at strides 8 and 4
+    votes: float = 0.15  # loss of each vote by itself, for the keys
 
 
 def scenes(
@@ -79,9 +59,9 @@ def scenes(
         step: list[Scene] = []
         while len(step) < recipe.scenes:
             if clips and rng.random() < recipe.videos:
-                scene: Scene | None = filmed(clips[int(rng.integers(len(clips)))], rng, recipe.frames, photos)
+                scene: Scene | None = filmed(clips[int(rng.integers(len(clips)))], rng)
             else:
-                scene = composed(photos, rng, recipe.frames, clips)
+                scene = composed(photos, rng)
             if scene is None:
                 continue
             visible = np.flatnonzero(scene.masks[0].mean((1, 2)).numpy() > _VISIBLE)
@@ -89,6 +69,78 @@ def scenes(
             if picked:
                 step.append(Scene(scene.frames, scene.masks[:, picked]))
         yield step
+
+
+class Objective:
+    """Losses of a network on scenes, over a frozen backbone."""
+
+    def __init__(self, backbone: EfficientNetLite, recipe: PropagationRecipe, seed: int) -> None:
+        self.backbone, self.recipe, self.rng = (
+            backbone.eval().requires_grad_(False),
+            recipe,
+            np.random.default_rng(seed),
+        )
+
+    def __call__(self, net: nn.Module, step: list[Scene]) -> Losses:
+        """`mask`, `early` and `votes`."""
+        assert isinstance(net, PropagationNet)
+        device = net.log_tau.device
+        frames = torch.cat([scene.frames for scene in step]).to(device)
+        with torch.no_grad():
+            maps = {name: level.float() for name, level in self.backbone(frames).items()}
+        maps["photo"] = (F.avg_pool2d(frames, 2) - MEAN) / SCALE
+        # In bf16 the gradient of a dilated convolution with few channels is NaN on some CPUs.
+        with torch.autocast(device.type, enabled=False):
+            return self._losses(net, step, maps)
+
+    def _losses(self, net: PropagationNet, step: list[Scene], maps: dict[str, Tensor]) -> Losses:
+        keys = net.keys(maps)
+        tau = net.log_tau.exp()
+        found, votes, earlier, source, truth = [], [], [], [], []
+        for number, scene in enumerate(step):
+            first, recent, new = keys[3 * number : 3 * number + 3]
+            for given, before, wanted in scene.masks.transpose(0, 1):
+                known = self._recent(before)
+                in_first = [Kept(_LOOK, first, _cells(given).flatten().to(first))]
+                in_recent = [Kept(_LOOK, recent, _cells(known).flatten().to(recent))]
+                maps_, votes_ = evidence(new, _LOOK, in_first, in_recent, tau)
+                found.append(maps_)
+                votes.append(votes_)
+                earlier.append(_cells(self._earlier(known, wanted)).to(new))
+                source.append(3 * number + 2)
+                truth.append(wanted)
+        wanted = torch.stack(truth)[:, None].to(keys)
+        own = {name: level[source] for name, level in maps.items()}
+        said = torch.stack(votes)
+        coarse, middle, fine = net(own, torch.stack(found), said, torch.stack(earlier)[:, None])
+        at8 = F.avg_pool2d(wanted, CELL)
+        early = mask_loss(coarse, at8) + mask_loss(middle, F.avg_pool2d(wanted, 4))
+        alone = mask_loss(said[:, :1], at8) + mask_loss(said[:, 1:], at8)
+        return {
+            "mask": mask_loss(fine, F.avg_pool2d(wanted, 2)),
+            "early": self.recipe.early * early,
+            "votes": self.recipe.votes * alone,
+        }
+
+    def _recent(self, mask: Tensor) -> Tensor:
+        draw = self.rng.random()
+        if draw < self.recipe.exact:
+            return mask
+        return torch.zeros_like(mask) if draw > 1 - self.recipe.lost else roughened(mask, self.rng, 0.5)
+
+    def _earlier(self, recent: Tensor, wanted: Tensor) -> Tensor:
+        draw = self.rng.random()
+        if draw < self.recipe.nothing:
+            return torch.zeros_like(wanted)
+        return roughened(wanted, self.rng, 0.9) if draw < self.recipe.nothing + self.recipe.coarse else recent
+
+
+def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Twice the binary cross-entropy and once the dice (with +1 smoothing), a mean over N masks [N, 1, h, w]."""
+    bce = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
+    share = logits.sigmoid()
+    dice = 1 - (2 * (share * truth).sum((1, 2, 3)) + 1) / (share.sum((1, 2, 3)) + truth.sum((1, 2, 3)) + 1)
+    return (2 * bce + dice).mean()
 
 
 @torch.no_grad()
@@ -112,105 +164,63 @@ def groups(named: list[tuple[str, nn.Parameter]], decay: float) -> list[dict[str
     ]
 
 
-def read_clips(root: Path) -> dict[str, Clip]:
-    """The sequences `SEQ/frames`, `SEQ/masks` below `root` by name; object 1 of each."""
-    return {
-        v.name: Clip([v.photo(f) for f in v.frames], [v.truth(f) == 1 for f in v.frames])
+def read_clips(root: Path, left_out: Sequence[str] = ()) -> list[Clip]:
+    """The sequences `SEQ/frames`, `SEQ/masks` below `root`; object 1 of each. `left_out`: kept to validate."""
+    return [
+        Clip([v.photo(f) for f in v.frames], [v.truth(f) == 1 for f in v.frames])
         for v in folder_sequences(root)
-    }
+        if v.name not in left_out
+    ]
 
 
-def followed(net: PropagationNet, backbone: EfficientNetLite, clip: Clip) -> float:
-    """Mean J of a clip's later frames when its first mask is given."""
-
-    def seen(pixels: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = dict(backbone(pixels.contiguous(memory_format=torch.channels_last)))
-        return maps | {"photo": (F.avg_pool2d(pixels, 2) - MEAN) / SCALE}
-
-    tracker = Propagator("vos-nano", seen, net)
-    scores = []
-    for number, (pixels, truth) in enumerate(zip(clip.frames, clip.masks, strict=True)):
-        answer = tracker.step(Image(pixels, truth.shape), {1: truth} if number == 0 else None)[1]
-        if number:
-            scores.append(frame_score(truth, answer).j)
-    return float(np.mean(scores))
+def _cells(mask: Tensor) -> Tensor:
+    return F.avg_pool2d(mask[None], CELL)[0]
 
 
 def _begun(backbone: EfficientNetLite, photos: Sequence[TrainingPhoto], rng: Rng) -> PropagationNet:
     net = PropagationNet(backbone.channels)
-    drawn = (composed(photos, rng, 1) for _ in range(30))
+    drawn = (composed(photos, rng) for _ in range(30))
     start_keys(net, backbone, torch.stack([scene.frames[0] for scene in drawn if scene is not None]))
     return net
 
 
-def _filled(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:
-    _only(values, {f.name for f in fields(kind)}, where)  # type: ignore[arg-type]
-    return kind(**values)
-
-
-def _only(values: Mapping[str, Any], known: set[str], where: str) -> None:
-    odd = sorted(set(values) - known)
-    if odd:
-        raise UsageError(f"{where}: unknown {', '.join(odd)}; it may say {', '.join(sorted(known))}")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> None:
     """Train, and write `vos-nano.safetensors`."""
-    parser = argparse.ArgumentParser(prog="python -m segcli.train.propagation", description="Train vos-nano.")
-    parser.add_argument("config", type=Path, help="the plan, such as configs/vos-nano.toml")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, action="append", required=True, help="folders with images and masks")
     parser.add_argument("--videos", type=Path, required=True, help="folder of sequences")
-    parser.add_argument("--out", type=Path, required=True, help="where state, log and checkpoint go")
-    parser.add_argument("--start", type=Path, help="go on from this checkpoint; otherwise from the untrained rule")
+    parser.add_argument("--leave-out", action="append", default=[], help="a sequence that is not trained on")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int)
-    given = parser.parse_args(arguments)
-    if given.threads is not None:
-        torch.set_num_threads(given.threads)
-    plan = read_plan(given.config)
-    photos, clips = load_photos(given.photos), read_clips(given.videos)
-    missing = sorted(set(plan.left_out) - set(clips))
-    if missing:
-        raise UsageError(f"{given.videos}: no sequence {', '.join(missing)}; there are {', '.join(clips)}")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    photos, clips = load_photos(arguments.photos), read_clips(arguments.videos, arguments.leave_out)
     backbone = EfficientNetLite()
     shared = load_file(BUNDLED / "lite0.safetensors")
     backbone.load_state_dict({name.removeprefix("backbone."): t.float() for name, t in shared.items()})
-    if given.start is None:
-        net = _begun(backbone, photos, np.random.default_rng(plan.loop.seed))
-    else:
-        started = load_propagation(load_file(given.start), backbone.channels, str(given.start))
-        if started is None:
-            raise UsageError(f"{given.start}: holds no {PREFIX}… tensors; give a vos-nano.safetensors")
-        net = started.float().train().requires_grad_(True)
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = Objective(backbone.to(given.device), plan.recipe, plan.loop.seed)
-    trained = [clip for name, clip in clips.items() if name not in plan.left_out]
-
-    def validate(model: nn.Module, step: int) -> dict[str, float]:
-        assert isinstance(model, PropagationNet)
-        scores = {name: followed(model, backbone, clips[name]) for name in plan.left_out}
-        return scores | {"mean": float(np.mean(list(scores.values())))}
-
+    recipe = PropagationRecipe()
+    net = _begun(backbone, photos, np.random.default_rng(arguments.seed))
+    objective = Objective(backbone.to(arguments.device), recipe, arguments.seed)
+    config = LoopConfig(
+        steps=arguments.steps, minutes=arguments.minutes, lr=1.5e-3, warmup=40, clip=3.0, seed=arguments.seed
+    )
     train(
         net,
-        lambda seed: scenes(photos, trained, plan.recipe, seed),
+        lambda seed: scenes(photos, clips, recipe, seed),
         objective,
-        plan.loop,
-        given.out,
-        validate=validate if plan.left_out else None,
-        device=given.device,
+        config,
+        arguments.out,
+        device=arguments.device,
         groups=groups,
     )
-    state = averaged(net, given.out / "state.pt")
-    file = given.out / "vos-nano.safetensors"
+    state = averaged(net, arguments.out / "state.pt")
+    metadata = {"seg.part": "propagation", "seg.licence": "Apache-2.0"}
     save_half(
-        {PREFIX + name: tensor for name, tensor in state.items()},
-        file,
-        {"seg.part": "propagation", "seg.licence": "Apache-2.0"},
+        {PREFIX + name: tensor for name, tensor in state.items()}, arguments.out / "vos-nano.safetensors", metadata
     )
-    print(json.dumps({"file": str(file)}))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
