@@ -234,7 +234,7 @@ def train_nano(
     model = Ras(config)
     if model.names is not None:
         forms = [*([colour] for colour in COLOURS), *([name, plural(name)] for name in names), []]
-        model.names.ids.copy_(rows([[token for form in own for token in words.ids(form)] for own in forms]))
+        model.names.ids.copy_(rows([[words.ids(form) for form in own] for own in forms]))
     if not backbone.is_file():
         raise CheckpointError(f"{backbone}: no such file; give the encoder's safetensors with --backbone")
     frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}

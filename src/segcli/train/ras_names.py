@@ -65,7 +65,7 @@ def learn(
         others = [n for n in range(len(scenes)) if fold_of[n] != fold]
         if not others:
             raise ValueError(f"{folds} folds are too many for so few photos")
-        copy = Names(head.layers[0].in_features, len(names) + 1)  # type: ignore[arg-type]
+        copy = Names(features[0].shape[1], len(names) + 1, 1)
         _fit_known(copy, [features[n] for n in others], [labels[n] for n in others], steps, noise, fold)
         with torch.no_grad():
             for n in np.flatnonzero(fold_of == fold).tolist():

@@ -77,7 +77,7 @@ def test_the_nano_member_stays_below_its_bound() -> None:
     with torch.device("meta"):
         model = Ras(NANO)
     own = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("encoders."))
-    assert 2 * own <= 2.5e6
+    assert 2 * own <= 3.5e6
 
 
 def renamed(kind: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

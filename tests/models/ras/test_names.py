@@ -10,7 +10,7 @@ import torch
 from segcli.models.ras.colours import COLOURS
 from segcli.models.ras.matches import Related
 from segcli.models.ras.model import Question, Ras
-from segcli.models.ras.names import TOKENS, owned, rows
+from segcli.models.ras.names import FORMS, TOKENS, mentioned, owned, rows
 from segcli.models.ras.relations import PAIR, STANDING
 
 from .conftest import question, tiny
@@ -22,7 +22,7 @@ def known(**changes: object) -> Ras:
     model = tiny(relations=True, names=NAMES, decoding_attention="set", pre_tokens="added", **changes)
     assert model.names is not None
     generator = torch.Generator().manual_seed(7)
-    model.names.ids.copy_(torch.randint(0, 50, (len(COLOURS) + NAMES, TOKENS), generator=generator))
+    model.names.ids.copy_(torch.randint(20, 50, (len(COLOURS) + NAMES, FORMS, TOKENS), generator=generator))
     return model
 
 
@@ -76,7 +76,7 @@ def test_chances_that_are_given_stand_in_for_the_heads_own() -> None:
 def test_what_is_said_is_the_mean_of_a_names_tokens() -> None:
     model = known()
     assert model.names is not None
-    model.names.ids.copy_(rows([[3, 4]] * (len(COLOURS) + NAMES - 1) + [[]]))
+    model.names.ids.copy_(rows([[[3], [4]]] * (len(COLOURS) + NAMES - 1) + [[]]))
     table = torch.randn(50, 8)
     words = model.names.words(table)
     torch.testing.assert_close(words[0], (table[3] + table[4]) / 2)
@@ -87,3 +87,22 @@ def test_a_colour_is_owned_from_half_of_the_pixels_on() -> None:
     found = owned(torch.tensor([0.0, 0.4, 0.5, 0.6, 1.0]))
     assert found.round().tolist() == [0, 0, 0, 1, 1]
     assert found[2] == 0.5
+
+
+def test_the_longest_name_at_each_place_is_heard() -> None:
+    forms = {(7,): [0], (7, 8): [1], (9,): [2, 3]}
+    assert mentioned([5, 7, 8, 6], forms) == [1]
+    assert mentioned([7, 9], forms) == [0, 2, 3]
+    assert mentioned([8, 5], forms) == []
+    assert mentioned([5, 7], {(7, 8): [1]}) == []
+
+
+def test_a_name_in_the_sentence_changes_what_candidates_are_told() -> None:
+    model = known()
+    assert model.names is not None
+    model.names.ids[len(COLOURS)] = rows([[[12]]])[0]
+    whole = asked()
+    first = model.sequence(whole)
+    model.names.ids[len(COLOURS)] = rows([[[19]]])[0]
+    second = model.sequence(whole)
+    assert (first.embeddings[first.context :] - second.embeddings[second.context :]).abs().max() > 1e-3

@@ -143,7 +143,7 @@ ENSEMBLE = (CLIP_L, CONVNEXT_XXL, SIGLIP_SO400M, DINOV2_L)
 VICUNA_7B = LanguageConfig(hidden=4096, layers=32, heads=32, ffn=11008)
 
 NANO = RasConfig(
-    encoders=(EncoderConfig("lite0", 384, levels="res2,res3,res4,res5"), EncoderConfig("colours", 96)),
+    encoders=(EncoderConfig("lite0", 384, levels="res2,res3,res4,res5"), EncoderConfig("colours", 192)),
     language=LanguageConfig(hidden=128, layers=4, heads=4, ffn=320, vocabulary=906, context=1024),
     pre_tokens="added",
     positions=64,
@@ -153,6 +153,8 @@ NANO = RasConfig(
     decoding_attention="set",
     template="plain",
     candidates=200,
+    relations=True,
+    names=198,
 )
 
 PRESETS = {"13b": RasConfig(ENSEMBLE), "7b": RasConfig(ENSEMBLE, VICUNA_7B), "nano": NANO}

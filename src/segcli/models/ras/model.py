@@ -19,7 +19,7 @@ from segcli.models.ras.config import LanguageConfig, RasConfig
 from segcli.models.ras.encoders import VisualEncoder, build_encoder
 from segcli.models.ras.layout import Layout, layout
 from segcli.models.ras.matches import Matches, Related, Said
-from segcli.models.ras.names import Names, owned
+from segcli.models.ras.names import Forms, Names, owned
 from segcli.models.ras.pooling import GEOMETRY, pooled
 from segcli.models.ras.positions import position_map
 from segcli.models.ras.text import PLACE, references_in
@@ -58,6 +58,14 @@ class Fed:
     context: int
 
 
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """Of `Names`: how colours and names are said [colours + names, D], and which tokens say them."""
+
+    words: Tensor
+    forms: Forms
+
+
 class Ras(nn.Module):
     """The network. The encoders are frozen in every stage of training."""
 
@@ -73,7 +81,7 @@ class Ras(nn.Module):
         self.mask_ref_pre = (
             nn.Parameter(torch.randn(width) * 0.02) if config.pre_tokens in ("different", "added") else None
         )
-        self.names = Names(self.feature_width, config.names) if config.names else None
+        self.names = Names(self.feature_width, config.names, width) if config.names else None
         self.matches = Matches(width) if config.relations else None
         self.classifier = _mlp(width, width, 1) if config.decoding == "parallel" else None
         self.pointer = nn.Linear(width, width) if config.decoding == "autoregressive" else None
@@ -113,15 +121,16 @@ class Ras(nn.Module):
             parts.append(geometry.to(parts[0]))
         return torch.cat(parts, 1)
 
-    def sequence(self, question: Question, words: Tensor | None = None) -> Fed:
-        """Everything that the language model reads; words: of `spoken`, where it is at hand.
+    def sequence(self, question: Question, spoken: Spoken | None = None) -> Fed:
+        """Everything that the language model reads; spoken: of `spoken`, which a batch needs once.
 
         Raises ValueError when references and their places differ.
         """
         places, given = references_in(question.after), len(question.references)
         if places != given:
             raise ValueError(f"the sentence has {places} places for references, {given} were given")
-        said = self.said(torch.cat([question.candidates, question.references]), question.chances, words)
+        spoken = self.spoken() if spoken is None else spoken
+        said = self.said(torch.cat([question.candidates, question.references]), question.chances, spoken)
         count = len(question.candidates)
         candidates, references = said.tokens[:count], said.tokens[count:]
         pool = self._paired(candidates, self.mask_pool_pre)
@@ -141,32 +150,27 @@ class Ras(nn.Module):
             waiting, taken = [], taken + 1
         text.append(self._words(waiting))
         before, after = torch.cat(prefix), torch.cat(text)
-        again = [self._related(pool, said, question)] if self.config.decoding == "parallel" else []
+        again = [self._told(pool, said, question, spoken)] if self.config.decoding == "parallel" else []
         embeddings = torch.cat([before, pool, after, *again])
         placed = layout(len(before), count, len(after), self.config.pair, self.config.decoding_attention)
         return Fed(embeddings, placed, candidates, len(before) + len(pool) + len(after))
 
-    def said(self, features: Tensor, chances: Tensor | None = None, words: Tensor | None = None) -> Said:
-        """Mask tokens of features [N, F]; where the config has names, with what is known of names and colours.
-
-        words: of `spoken`, which a batch needs once.
-        """
+    def said(self, features: Tensor, chances: Tensor | None, spoken: Spoken | None) -> Said:
+        """Mask tokens of features [N, F]; where the config has names, with what is known of names and colours."""
         tokens = self.mask_projector(features)
-        if self.names is None:
+        if self.names is None or spoken is None:
             return Said(tokens, tokens.new_zeros(len(tokens), 0), tokens.new_zeros(len(tokens), 0))
         if chances is None:
             chances = self.names(features).float().softmax(1)
         colours = owned(self._shares(features))
-        table = self.spoken() if words is None else words
-        assert table is not None
-        more = self.names.say(chances, colours, table)
-        return Said(tokens + more.to(tokens), chances, colours)
+        return Said(tokens + self.names.say(chances, colours, spoken.words).to(tokens), chances, colours)
 
-    def spoken(self) -> Tensor | None:
+    def spoken(self) -> Spoken | None:
         """How names and colours are said, None where the config has none."""
         if self.names is None:
             return None
-        return self.names.words(self.language_model.get_submodule("embed_tokens").get_parameter("weight"))
+        table = self.language_model.get_submodule("embed_tokens").get_parameter("weight")
+        return Spoken(self.names.words(table), self.names.forms())
 
     @property
     def colour_columns(self) -> slice:
@@ -185,20 +189,24 @@ class Ras(nn.Module):
         known = columns.stop > columns.start
         return features[:, columns] if known else features.new_zeros(len(features), len(COLOURS))
 
-    def _related(self, pool: Tensor, said: Said, question: Question) -> Tensor:
-        """The second copies: the first ones, with what relates them to references and to each other where it is known.
+    def _told(self, pool: Tensor, said: Said, question: Question, spoken: Spoken | None) -> Tensor:
+        """The second copies: the first ones, with what the sentence says of each by name and by references.
 
-        Raises ValueError for a question without it where the config asks for it.
+        Raises ValueError for a question without relations where the config asks for them.
         """
-        if self.matches is None:
-            return pool
-        if question.related is None:
-            raise ValueError("this network's config asks for relations, and the question has none")
         count = len(question.candidates)
         mine, theirs = (
             Said(said.tokens[p], said.chances[p], said.colours[p]) for p in (slice(count), slice(count, None))
         )
-        more: Tensor = self.matches(mine, theirs, question.related)
+        more: Tensor = torch.zeros_like(mine.tokens)
+        if self.matches is not None:
+            if question.related is None:
+                raise ValueError("this network's config asks for relations, and the question has none")
+            more = more + self.matches(mine, theirs, question.related)
+        if self.names is not None and spoken is not None:
+            more = more + self.names.hear(question.after, spoken.forms, mine.chances, mine.colours).to(more)
+        if self.matches is None and self.names is None:
+            return pool
         if self.config.pair == 1:
             return pool + more
         return pool + torch.stack([torch.zeros_like(more), more], 1).flatten(0, 1)
@@ -206,8 +214,8 @@ class Ras(nn.Module):
     def forward(self, questions: Sequence[Question]) -> list[Tensor]:
         """Logits [N] of each question's candidates, in one pass (parallel decoding)."""
         assert self.classifier is not None
-        words = self.spoken()
-        sequences = [self.sequence(question, words) for question in questions]
+        spoken = self.spoken()
+        sequences = [self.sequence(question, spoken) for question in questions]
         hidden = self.hidden(sequences)
         reads = [one[s.layout.reads.to(one.device)] for one, s in zip(hidden, sequences, strict=True)]
         logits = self.classifier(torch.cat(reads)).squeeze(-1)

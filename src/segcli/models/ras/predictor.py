@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -36,11 +36,15 @@ _PLACE = re.compile(r"\{(\d+)\}")
 
 @dataclass(frozen=True, eq=False)
 class EncodedPhoto:
-    """The maps [C, n, n] of one photo, the position map last, and the first encoder's tokens."""
+    """The maps [C, n, n] of one photo, the position map last, and the first encoder's tokens.
+
+    pooled: features [F] of the masks that were asked about so far; further sentences ask about the same ones.
+    """
 
     maps: list[Tensor]
     size: tuple[int, int]
     name: str
+    pooled: dict[Rle, Tensor] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -102,7 +106,10 @@ class RasPredictor:
 
     def features(self, encoded: EncodedPhoto, masks: Sequence[Rle]) -> Tensor:
         """Pooled features [N, F]. Raises ValueError for a mask with nothing inside."""
-        return self._pooled(encoded.maps, self.model.grids, masks)
+        fresh = [mask for mask in dict.fromkeys(masks) if mask not in encoded.pooled]
+        if fresh:
+            encoded.pooled.update(zip(fresh, self._pooled(encoded.maps, self.model.grids, fresh), strict=True))
+        return torch.stack([encoded.pooled[mask] for mask in masks])
 
     def places(self, masks: Sequence[Rle], like: Tensor) -> Tensor:
         """The part of the features that says only where masks are, [N, `Ras.place_width`]."""
