@@ -106,7 +106,8 @@ class Placing:
             "--output",
             "-o",
             metavar="DIR|URL|TEMPLATE|-",
-            help="A directory or URL, a template with {stem} {name} {parent} {ask} {n} {label} {format}, or - for stdout.",
+            help="A directory or URL, a template with {stem} {name} {parent} {ask} {n} {label} {format}, "
+            "or - for stdout.",
         ),
     ] = DEFAULT_OUTPUT
     formats: Annotated[
