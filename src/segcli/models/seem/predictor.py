@@ -20,7 +20,7 @@ from segcli.models.seem.released_predictor import build_released
 from segcli.models.seem.vocabulary import BUNDLED
 
 _STUFF = tuple(word for word in BUNDLED.words if word in BUNDLED.stuff)
-NANO_PRESETS = {"nano": NanoConfig(words=BUNDLED.words, stuff=_STUFF)}
+NANO_PRESETS = {"nano": NanoConfig(words=BUNDLED.words, stuff=_STUFF, tuned=True)}
 
 
 def build(
