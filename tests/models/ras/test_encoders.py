@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segcli.models.layers.loading import load_strict
-from segcli.models.ras.colours import COLOURS, named
+from segcli.models.ras.colours import COLOURS, colour_shares, named
 from segcli.models.ras.config import NANO, PRESETS, EncoderConfig
 from segcli.models.ras.encoders import build_encoder
 from segcli.models.ras.keys import ENCODER_TABLES, llava
@@ -160,3 +160,19 @@ def test_pixels_are_named_before_the_photo_is_made_smaller() -> None:
     shares = found[3:].mean((1, 2))
     assert shares[COLOURS.index("red")] == pytest.approx(0.5, abs=1e-4)
     assert shares[COLOURS.index("green")] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_the_colours_of_a_large_photo_are_read_from_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def recorded(photo: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(photo.shape))
+        return colour_shares(photo)
+
+    monkeypatch.setattr("segcli.models.ras.encoders.colour_shares", recorded)
+    large = np.zeros((600, 900, 3), np.uint8)
+    large[:, :450], large[:, 450:] = (220, 20, 20), (20, 200, 20)
+    encoder = build_encoder(EncoderConfig("colours", 10))
+    many, few = (encoder(encoder.prepare(photo))[0] for photo in (large, large[::30, ::30]))
+    assert seen == [(3, 27, 40), (3, 20, 30)]
+    torch.testing.assert_close(many[3:].mean((1, 2)), few[3:].mean((1, 2)), atol=0.03, rtol=0)

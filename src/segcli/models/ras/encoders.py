@@ -21,6 +21,7 @@ from segcli.models.ras.colours import COLOURS, colour_shares
 from segcli.models.ras.config import NORMALISATION, EncoderConfig
 from segcli.models.ras.pooling import area_means, square_offset
 
+_FINE = 4  # pixels along a cell's side that are told apart by colour
 _CONVNEXT_EPS = 1e-5  # of the released ConvNeXt-XXL in all norms; transformers fixes 1e-6 in its blocks
 
 
@@ -122,7 +123,8 @@ class Lite(VisualEncoder):
 class Colours(VisualEncoder):
     """No network: RGB and the shares of named colours in each cell, so that pooling gives what words for colours mean.
 
-    Pixels are named before the photo is made smaller: a mean of red and green pixels is neither red nor green.
+    Pixels are named before they are brought to cells: a mean of red and green pixels is neither red nor green. Only a
+    photo of more than `_FINE` pixels for a cell's side is made smaller first, so that 12 megapixels cost little.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -136,9 +138,15 @@ class Colours(VisualEncoder):
 
     def prepare(self, pixels: NDArray[np.uint8]) -> Tensor:
         """uint8 [H, W, 3] of any size -> [1, 3 + colours, side, side], nothing where the padding is."""
-        photo = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+        side = self.config.side
+        photo = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
+        factor = _FINE * side / max(photo.shape[1:])
+        if factor < 1:
+            size = [max(1, round(v * factor)) for v in photo.shape[1:]]
+            photo = F.interpolate(photo[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+        photo = photo.float() / 255
         top, left = square_offset((photo.shape[1], photo.shape[2]))
-        longest, side = max(photo.shape[1:]), self.config.side
+        longest = max(photo.shape[1:])
         square = torch.zeros(self.widths[0], longest, longest)
         square[:, top : top + photo.shape[1], left : left + photo.shape[2]] = torch.cat([photo, colour_shares(photo)])
         with torch.autocast("cpu", enabled=False):  # shares near a half decide
