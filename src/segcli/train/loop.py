@@ -95,7 +95,7 @@ def train(
     if shards is not None and processes > 1:
         sharding.shard(shards(model), device)
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW((groups or _groups)(trainable, config.weight_decay), lr=config.lr)
+    optimiser = torch.optim.AdamW((groups or decayed)(trainable, config.weight_decay), lr=config.lr)
     average = {n: p.detach().clone() for n, p in trainable}
     step = _resume(out / "state.pt", model, optimiser, average, device)
     stream = batches(config.seed + 1000 * rank + step)
@@ -172,11 +172,15 @@ def _average_gradients(parameters: list[nn.Parameter], processes: int) -> None:
         parameter.grad /= processes
 
 
-def _groups(parameters: list[tuple[str, nn.Parameter]], decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only, not for biases, norms and embeddings of one dimension."""
+def decayed(parameters: list[tuple[str, nn.Parameter]], decay: float, scale: float = 1.0) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only, not for biases, norms and embeddings of one dimension.
+
+    scale: of the learning rate.
+    """
+    wide, flat = ([p for _, p in parameters if (p.ndim > 1) == many] for many in (True, False))
     return [
-        {"params": [p for _, p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for _, p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": wide, "weight_decay": decay, "scale": scale},
+        {"params": flat, "weight_decay": 0.0, "scale": scale},
     ]
 
 

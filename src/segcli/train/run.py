@@ -19,7 +19,7 @@ from segcli.models.layers.loading import load_strict
 from segcli.models.seem.nano import SeemNano
 from segcli.models.seem.nano_predictor import accepted
 from segcli.train.export import save_half, split
-from segcli.train.loop import averaged, train
+from segcli.train.loop import averaged, decayed, train
 from segcli.train.photos import load_photos
 from segcli.train.plan import Leg, TrainingPlan
 from segcli.train.seem import ObjectBatch, SeemRecipe, batches, loss_of
@@ -106,13 +106,9 @@ def _run_leg(
 
 def _groups(backbone: float, named: list[tuple[str, nn.Parameter]], decay: float) -> list[dict[str, Any]]:
     """The optimiser's groups: the backbone learns at a rate of its own, and only matrices and kernels decay."""
-    groups = []
-    for own, scale in ((False, 1.0), (True, backbone)):
-        mine = [p for name, p in named if name.startswith(_OWN_BACKBONE) == own]
-        wide, flat = [p for p in mine if p.ndim > 1], [p for p in mine if p.ndim <= 1]
-        groups += [{"params": wide, "weight_decay": decay, "scale": scale}]
-        groups += [{"params": flat, "weight_decay": 0.0, "scale": scale}]
-    return [group for group in groups if group["params"]]
+    rest = [(name, p) for name, p in named if not name.startswith(_OWN_BACKBONE)]
+    own = [(name, p) for name, p in named if name.startswith(_OWN_BACKBONE)]
+    return [*decayed(rest, decay), *decayed(own, decay, backbone)]
 
 
 def _batches(photos: Sequence[TrainingPhoto], recipe: SeemRecipe, seed: int) -> Iterator[ObjectBatch]:

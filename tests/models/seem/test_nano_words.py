@@ -162,6 +162,7 @@ def test_words_read_the_shared_backbone_and_only_when_they_are_asked_for() -> No
     before = network.read(encoded)
     shared = network.encode_shared(pixels)
     assert encoded.words.levels is not None
+    assert encoded.words.pixels is None
     for level, name in zip(encoded.words.levels, ("res4", "res5"), strict=True):
         assert torch.equal(level, shared[name])
     for parameter in network.backbone.parameters():

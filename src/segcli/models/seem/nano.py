@@ -53,7 +53,7 @@ class WordInput:
 
     features: [B, dim, H/8, W/8] mask features.
     levels:   res4 and res5 of the shared backbone. Where clicks look through a backbone of their own they are None
-              until the first word is asked for; then they come from `pixels` [B, 3, H, W].
+              until the first word is asked for; then they come from `pixels` [B, 3, H, W], which go.
     """
 
     features: Tensor
@@ -180,7 +180,7 @@ class SeemNano(nn.Module):
         if words.levels is None:
             assert words.pixels is not None
             maps = self.backbone(words.pixels)
-            words.levels = maps["res4"], maps["res5"]
+            words.levels, words.pixels = (maps["res4"], maps["res5"]), None
         return words.levels
 
     def answer(
