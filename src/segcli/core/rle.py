@@ -73,11 +73,11 @@ def encode_ids(ids: NDArray[Any]) -> dict[int, Rle]:
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts = np.concatenate([[0], starts])[: len(flat)]
     values, ends = flat[starts], np.append(starts[1:], len(flat))
-    return {
-        int(number): from_borders(np.stack([starts[own], ends[own]], axis=1).ravel(), size)
-        for number in np.unique(values)
-        if number and (own := values == number) is not None
-    }
+    masks = {}
+    for number in np.unique(values[values != 0]):
+        own = values == number
+        masks[int(number)] = from_borders(np.stack([starts[own], ends[own]], axis=1).ravel(), size)
+    return masks
 
 
 def decode(rle: Rle) -> NDArray[np.bool_]:
