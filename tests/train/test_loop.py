@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from segcli.train.loop import LoopConfig, averaged, learning_rate, train
+from segcli.train.state import load_state
 
 CONFIG = LoopConfig(steps=30, lr=0.05, warmup=3, save_every=5, log_every=5, validate_every=10, autocast=False)
 
@@ -65,13 +66,13 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 
 def test_a_stopped_run_goes_on_at_its_step_with_its_weights(tmp_path: Path) -> None:
     assert train(model(), batches, loss, replace(CONFIG, steps=10), tmp_path) == 10
-    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    saved = load_state(tmp_path / "state.pt")
     resumed = model()
     nn.init.constant_(resumed.weight, 99.0)
     assert train(resumed, batches, loss, replace(CONFIG, steps=10), tmp_path) == 10  # nothing left to do
     assert torch.equal(resumed.weight.detach(), saved["model"]["weight"])
     assert train(resumed, batches, loss, CONFIG, tmp_path) == 30
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 30
+    assert load_state(tmp_path / "state.pt")["step"] == 30
 
 
 def test_a_leg_ends_when_its_minutes_are_over(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_frozen_parameters_are_neither_trained_nor_saved(tmp_path: Path) -> None
     before = network[1].weight.clone()
     train(network, batches, loss, CONFIG, tmp_path)
     assert torch.equal(network[1].weight, before)
-    assert set(torch.load(tmp_path / "state.pt", weights_only=True)["model"]) == {"0.weight", "0.bias"}
+    assert set(load_state(tmp_path / "state.pt")["model"]) == {"0.weight", "0.bias"}
 
 
 def test_a_step_whose_gradient_is_not_finite_is_left_out(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path: Path
         place = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         pair.append(subprocess.Popen([*command[:2], str(tmp_path / "two"), here, *more], env={**os.environ, **place}))
     assert [process.wait(timeout=200) for process in pair] == [0, 0]
-    one, two = (torch.load(tmp_path / n / "state.pt", weights_only=True) for n in ("one", "two"))
+    one, two = (load_state(tmp_path / n / "state.pt") for n in ("one", "two"))
     assert one["model"].keys() == two["model"].keys()
     for part in ("model", "average"):
         for name in one[part]:

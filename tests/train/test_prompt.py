@@ -17,6 +17,7 @@ from segcli.registry.tuned import read_card, read_prompt
 from segcli.train.loop import LoopConfig
 from segcli.train.prompt import TuningPlan, mean_iou, tune
 from segcli.train.prompt_data import read_lessons, richest
+from segcli.train.state import load_state
 
 LOOP = LoopConfig(steps=10, lr=0.05, warmup=0, weight_decay=0.0, clip=1.0, average=0.5, autocast=False, log_every=1)
 
@@ -98,7 +99,7 @@ def test_tuning_lowers_the_loss_writes_a_card_and_goes_on_where_it_was_stopped(
     assert round(again, 4) == card.figures["iou_tuned"]
 
     stopped = tmp_path / "stopped.safetensors"
-    torch_state = tmp_path / "stopped.tuning" / "state.pt"
+    state = tmp_path / "stopped.tuning" / "state.pt"
     import torch
 
     from segcli.train import loop
@@ -118,7 +119,7 @@ def test_tuning_lowers_the_loss_writes_a_card_and_goes_on_where_it_was_stopped(
         each = TuningPlan(LoopConfig(**{**LOOP.__dict__, "save_every": 2}))
         with pytest.raises(StoppedError):
             tune(predictor, lessons, each, stopped, device="cpu", say=lambda line: None)
-    assert torch.load(torch_state, weights_only=True)["step"] == 4
+    assert load_state(state)["step"] == 4
     tune(predictor, lessons, each, stopped, device="cpu", say=lambda line: None)
     for name, value in read_prompt(whole).items():
         torch.testing.assert_close(read_prompt(stopped)[name], value, atol=0, rtol=0)

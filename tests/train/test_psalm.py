@@ -36,6 +36,7 @@ from segcli.train.psalm_data import (
 )
 from segcli.train.psalm_loss import PsalmLossConfig
 from segcli.train.psalm_run import PsalmData, fresh, run_stage, sources_of
+from segcli.train.state import load_state
 
 TOKENIZER = Path(__file__).parents[1] / "goldens" / "data" / "psalm" / "prompts_tokenizer.json"
 CONFIG = replace(PRESETS["nano"], image_size=128, planes=32)
@@ -240,7 +241,7 @@ def test_a_stage_goes_from_random_weights_to_a_file_that_opens_and_answers(data:
 
     leg(1)
     path = leg(2)  # goes on where the first leg stopped
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state = load_state(tmp_path / "state.pt")
     assert state["step"] == 2
     model = open_model(str(path), device="cpu", say=lambda line: None)
     photo = Image(pixels=np.zeros((30, 40, 3), np.uint8), size=(30, 40))

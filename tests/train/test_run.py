@@ -17,6 +17,7 @@ from segcli.core.errors import UsageError
 from segcli.core.image import Image
 from segcli.models.backbones.efficientnet_lite import EfficientNetLite
 from segcli.train.plan import read_plan
+from segcli.train.state import load_state
 
 PLAN = """
 [model]
@@ -86,7 +87,7 @@ def test_a_plan_trains_to_a_checkpoint_that_answers_clicks(data: Path, tmp_path:
     model = build(
         config, tensors, keys="seg", name="new", revision="0", device=torch.device("cpu"), dtype=torch.float32, seed=0
     )
-    clicks = torch.load(out / "clicks" / "state.pt", weights_only=True)["average"]
+    clicks = load_state(out / "clicks" / "state.pt")["average"]
     kept = "click_path.stem4.weight"
     assert torch.equal(tensors[kept], clicks[kept].half().float())  # the detail leg left it alone
     (encoded,) = model.encode([Image(np.zeros((40, 50, 3), np.uint8), (40, 50))])
@@ -105,7 +106,7 @@ def test_a_tuned_backbone_leaves_the_shared_one_alone_and_comes_with_the_checkpo
     assert not any(name.startswith("backbone.") for name in written)
     moved = [n for n, t in start.items() if not torch.equal(written[f"click_backbone.{n}"], t.half())]
     assert len(moved) > len(start) / 2
-    legs = [torch.load(out / leg / "state.pt", weights_only=True)["average"] for leg in ("clicks", "detail")]
+    legs = [load_state(out / leg / "state.pt")["average"] for leg in ("clicks", "detail")]
     assert any(name.startswith("click_backbone.") for name in legs[0])
     assert all(name.startswith("detail.") for name in legs[1])
 

@@ -23,6 +23,7 @@ from segcli.train.loop import LoopConfig
 from segcli.train.seggpt_nano import EpisodeValidation, NanoPlan, Recipe, Trainee, read_plan, train
 from segcli.train.seggpt_nano_data import Bank, Draw, Episodes, Question, Target, fixed_episodes, make_bank
 from segcli.train.seggpt_nano_views import ViewPlan, draw_view, draw_zoom
+from segcli.train.state import load_state
 
 PLAN = NanoPlan(
     model=NanoConfig(side=64, hidden=16, embed=8, blocks=1, widths=(16, 16, 8)),
@@ -78,9 +79,7 @@ def test_the_checkpoint_holds_neither_the_backbone_nor_the_names_of_classes(trai
 
 
 def test_the_second_leg_trains_the_refinement_alone(trained: Path) -> None:
-    legs = [
-        torch.load(trained.parent / leg / "state.pt", weights_only=True)["average"] for leg in ("compare", "detail")
-    ]
+    legs = [load_state(trained.parent / leg / "state.pt")["average"] for leg in ("compare", "detail")]
     assert legs[0]
     assert legs[1]
     assert not set(legs[0]) & set(legs[1])
@@ -212,7 +211,7 @@ def test_the_lean_makes_up_for_a_network_that_marks_too_little(trained: Path) ->
 
 def test_a_run_can_begin_with_the_weights_of_another(trained: Path, photos: Path, tmp_path: Path) -> None:
     still = replace(PLAN, compare=replace(PLAN.compare, steps=0), detail=replace(PLAN.detail, steps=0))
-    bank, start = trained.parent / "bank", trained.parent / "compare" / "state.pt"
+    bank, start = trained.parent / "bank", str(trained.parent / "compare" / "state.pt")
     begun = train(
         still, [photos], tmp_path, BUNDLED / "lite0.safetensors", bank=bank, start=start, say=lambda line: None
     )

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from segcli.train import sharding
+from segcli.train.state import load_state, save_state
 
 Batch = TypeVar("Batch")
 Losses = dict[str, Tensor]
@@ -111,8 +112,10 @@ def train(
                 losses = loss_of(model, batch)
             total = torch.stack(list(losses.values())).sum() / config.accumulate
             total.backward()  # type: ignore[no-untyped-call]
-            for name, value in losses.items():
-                running[name] = running.get(name, 0.0) + float(value.detach())
+            # One transfer: a device that is asked for each loss alone waits as often.
+            values = torch.stack([value.detach() for value in losses.values()]).tolist()
+            for name, value in zip(losses, values, strict=True):
+                running[name] = running.get(name, 0.0) + value
             seen += 1
         if processes > 1:
             _average_gradients([p for _, p in trainable], processes)
@@ -149,7 +152,7 @@ def train(
 
 def averaged(model: nn.Module, state: Path) -> dict[str, Tensor]:
     """The model's state dict with the averaged weights of a saved state in place of the raw ones."""
-    saved = torch.load(state, map_location="cpu", weights_only=True)
+    saved = load_state(state)
     return {**saved["model"], **saved["average"]}
 
 
@@ -213,9 +216,7 @@ def _save(
         state = sharding.whole(state)
         if rank:
             return
-    temporary = path.with_suffix(".tmp")
-    torch.save(state | {"config": asdict(config)}, temporary)
-    temporary.replace(path)
+    save_state(path, state | {"config": asdict(config)})
 
 
 def _resume(
@@ -223,7 +224,7 @@ def _resume(
 ) -> int:
     if not path.exists():
         return 0
-    saved = torch.load(path, map_location=device, weights_only=True)
+    saved = load_state(path, device)
     own = model.state_dict()
     model.load_state_dict({n: sharding.placed(own[n], t) for n, t in saved["model"].items() if n in own}, strict=False)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from segcli.core.ask import Ask
@@ -23,6 +22,7 @@ from segcli.models.api import Learning, Promptable, Tunable
 from segcli.registry.tuned import PromptCard, write_prompt
 from segcli.train.loop import LoopConfig, Losses, train
 from segcli.train.prompt_data import Lessons, richest
+from segcli.train.state import load_state
 
 Say = Callable[[str], None]
 
@@ -85,7 +85,7 @@ def tune(model: TunableModel, lessons: Lessons, plan: TuningPlan, out: Path, *, 
         return {"loss": model.tuning_loss(prompt.tensors(), batch, lessons.task)}
 
     step = train(prompt, lambda seed: _batches(lessons, plan, seed), loss_of, plan.loop, folder, device=device)
-    saved = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)["average"]
+    saved = load_state(folder / "state.pt")["average"]
     tuned = {name: saved[f"values.{index}"] for index, name in enumerate(prompt.names)}
     figures = _figures(model, lessons, {"start": begun, "tuned": tuned})
     for name, value in figures.items():
