@@ -16,16 +16,16 @@ from segcli.core.ask import Ask, Point
 from segcli.core.errors import UsageError
 from segcli.core.image import Image
 from segcli.models.psalm.config import PRESETS
-from segcli.models.psalm.predictor import PsalmPredictor, build
+from segcli.models.psalm.predictor import PsalmPredictor
 from segcli.models.psalm.prompts import class_ids
-from segcli.registry.tensors import TensorFiles
-from segcli.registry.weights import PACKAGE
-from segcli.train.psalm_nano import main, read_plan
+from segcli.registry.load import open_model
+from segcli.registry.places import BUNDLED
+from segcli.train.psalm_nano import read_plan, train_nano
 from segcli.train.psalm_nano_data import NanoLessons, NanoSchool, mark
 from segcli.train.psalm_nano_views import View
 from segcli.train.psalm_nano_words import listed_forms, plain, talk, tokenizer
 
-LITE = PACKAGE / "weights" / "lite0.safetensors"
+LITE = BUNDLED / "lite0.safetensors"
 SIDE = PRESETS["lite0"].image_size
 
 
@@ -103,9 +103,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_short_run_makes_a_member_that_opens_and_refuses_words_it_never_saw(data: Path, tmp_path: Path):
     plan = tmp_path / "plan.toml"
     plan.write_text("batch = 2\nzooms = 1\n[lessons]\nlisting = [2, 2]\n[loss]\npoints = 32\n[loop]\nsteps = 3\n")
-    assert main([str(plan), "--data", str(data), "--lite", str(LITE), "--out", str(tmp_path / "out")]) == 0
-    with TensorFiles([LITE, tmp_path / "out" / "psalm-nano.safetensors"], "cpu", torch.float32) as tensors:
-        opened: PsalmPredictor = build("lite0", tensors, keys="seg", name="tiny", revision="")
+    path = train_nano(read_plan(plan), [data], tmp_path / "out", LITE, say=lambda line: None)
+    opened = open_model(str(path), device="cpu", dtype="fp32", say=lambda line: None)
+    assert isinstance(opened, PsalmPredictor)
     pixels = np.asarray(PIL.Image.open(data / "images" / "0.png"))
     seen = opened.encode([Image(pixels=pixels, size=pixels.shape[:2], name="0")])[0]
     assert opened.decode(seen, [Ask(points=(Point(40, 25),))])[0].size == (60, 80)
@@ -116,5 +116,5 @@ def test_a_short_run_makes_a_member_that_opens_and_refuses_words_it_never_saw(da
 def test_a_plan_with_a_word_that_nothing_reads_is_refused(tmp_path: Path):
     plan = tmp_path / "plan.toml"
     plan.write_text("[loop]\nstep = 3\n")
-    with pytest.raises(UsageError, match="step: nothing reads this"):
+    with pytest.raises(UsageError, match="loop: unknown step; it may say"):
         read_plan(plan)

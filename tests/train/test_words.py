@@ -19,7 +19,7 @@ from segcli.train import word_bank
 from segcli.train.loop import LoopConfig, averaged, train
 from segcli.train.word_bank import BankConfig
 from segcli.train.word_views import UNLABELLED, allowed_words, load, looks
-from segcli.train.words import Objective, Validation, WordRecipe, _model, batches
+from segcli.train.words import Objective, Validation, WordRecipe, batches, seem_with_words
 
 FEW = Vocabulary(("person", "cat", "face", "sky"), frozenset({"sky"}))
 
@@ -120,7 +120,8 @@ def test_training_lowers_both_losses_and_goes_on_where_it_stopped(bank, tmp_path
 def test_words_begin_afresh_or_where_a_checkpoint_left_them():
     file = BUNDLED_FILES / "seem-nano.safetensors"
     table = load_file(file)["words.table"].float()
-    fresh, kept = (_model(file, BUNDLED, words).words for words in (None, file))
+    lite = BUNDLED_FILES / "lite0.safetensors"
+    fresh, kept = (seem_with_words(file, lite, BUNDLED, words).words for words in (None, file))
     assert torch.equal(kept.table, table)
     assert not torch.equal(fresh.table, table)
 

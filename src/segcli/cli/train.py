@@ -87,40 +87,46 @@ def seggpt(
     config: Annotated[
         str,
         typer.Option(
-            "--config", metavar="FILE", help="The plan: sizes, weights of data, see configs/seggpt-vit-l.toml."
+            "--config", metavar="FILE", help="The plan, see configs/seggpt-vit-l.toml and configs/seggpt-nano.toml."
         ),
     ],
     start: Annotated[
         str | None, typer.Option("--start", metavar="NAME|FILE", help="A SegGPT to begin from, not random weights.")
     ] = None,
+    bank: Annotated[
+        str | None,
+        typer.Option("--bank", metavar="DIR", help="nano: where encoded views are kept (default: OUT/bank)."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", metavar="FILE", help="nano: frozen backbone, if not the bundled one.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
 ) -> None:
-    """Train SegGPT: in-context colouring of pairs of photos, as published.
+    """Train SegGPT: in-context colouring of pairs of photos, as published, or the nano member.
+
+    The plan says which: the nano member's has preset = "nano" in its [model].
 
     Example: seg train seggpt --data photos/ --config configs/seggpt-vit-l.toml --out runs/first
     """
-    from segcli.core.errors import StorageError
-    from segcli.registry.device import check_words, resolve
+    from segcli.cli.train_nano import begin, seggpt_nano
+    from segcli.core.errors import UsageError
 
-    check_words(device, "auto")
-    missing = [d for d in data if not Path(d).is_dir()]
-    if missing:
-        raise StorageError(f"{missing[0]}: no such folder; give one that holds images/ and masks/")
-    import torch
+    where = begin(data, device, threads)
+    from segcli.train.seggpt import is_nano, read_plan, run_plan
 
-    from segcli.train.seggpt import read_plan, run_plan
-
-    plan = read_plan(Path(config))
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if is_nano(Path(config)):
+        seggpt_nano(config, data, out, start, bank, backbone, where())
+        return
+    if bank or backbone:
+        raise UsageError("--bank and --backbone are for the nano member; take them away, or give its plan")
     checkpoint = run_plan(
-        plan,
+        read_plan(Path(config)),
         [Path(d) for d in data],
         Path(out),
         start=start,
-        device=str(resolve(device).device),
+        device=where(),
         say=_say("seggpt"),
     )
     print(checkpoint)
@@ -197,10 +203,18 @@ def prompt(
 @app.command()
 def psalm(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
-    stage: Annotated[str, typer.Option("--stage", metavar="1|2", help="1: the projector, on captions; 2: the rest.")],
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", metavar="1|2", help="As published. 1: the projector, on captions; 2: the rest."),
+    ] = None,
     start: Annotated[str | None, typer.Option("--start", metavar="NAME|FILE", help="The PSALM to begin from.")] = None,
     config: Annotated[
-        str | None, typer.Option("--config", metavar="NAME", help="Begin from random weights of this size instead.")
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="FILE|NAME",
+            help="The nano member's plan, see configs/psalm-nano.toml. With --stage: random weights of this size.",
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", metavar="FILE", help="With --config: a tokenizer.json.")
@@ -231,7 +245,10 @@ def psalm(
     lr: Annotated[
         float | None, typer.Option("--lr", metavar="X", help="The highest learning rate.", show_default="as published")
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Photos at once on each device.")] = 4,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", metavar="N", min=1, help="Photos at once on each device.", show_default="4"),
+    ] = None,
     total: Annotated[
         int | None,
         typer.Option("--total", metavar="N", min=1, help="Photos behind one step.", show_default="as published"),
@@ -239,13 +256,21 @@ def psalm(
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Compute layers twice instead of keeping what they computed.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For the order of lessons and points.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", min=0, help="For the order of lessons and points.", show_default="0"),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", metavar="FILE", help="nano: frozen backbone, if not the bundled one.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
 ) -> None:
-    """Train PSALM: words, regions, classes and conversations together, as published in two stages.
+    """Train PSALM: words, regions, classes and conversations together, in its two published stages or the nano member.
+
+    Example: seg train psalm --data photos/ --config configs/psalm-nano.toml --out runs/nano
 
     Example: seg train psalm --stage 2 --start psalm.swin-b --data photos/ --talks chat.json --photos coco/ -o runs/one
     """
@@ -253,6 +278,23 @@ def psalm(
     from segcli.registry.device import check_words, resolve
 
     check_words(device, "auto")
+    if config is not None and config.endswith(".toml"):
+        from segcli.cli.train_nano import begin, psalm_nano
+
+        options = {
+            "--stage": stage, "--tokenizer": tokenizer, "--part": parts, "--refer": refer, "--talks": talks,
+            "--steps": steps, "--lr": lr, "--batch": batch, "--total": total, "--seed": seed,
+            "--checkpointing": checkpointing,
+        }  # fmt: skip
+        if given := [option for option, typed in options.items() if typed]:
+            raise UsageError(f"{given[0]} is for the published stages; the nano member's plan {config} says all of it")
+        where = begin(data or (), device, threads)
+        psalm_nano(config, data or (), out, start, backbone, where())
+        return
+    if stage is None:
+        raise UsageError("give --config FILE.toml for the nano member, or --stage 1 or 2 for the published training")
+    if backbone is not None:
+        raise UsageError("--backbone is for the nano member; take it away, or give its plan with --config FILE.toml")
     if stage not in ("1", "2"):
         raise UsageError(f"--stage {stage}: there are two; type --stage 1 or --stage 2")
     if (start is None) == (config is None) or (config is None) != (tokenizer is None):
@@ -277,7 +319,7 @@ def psalm(
     if start is not None:
         model, words = start_from(start, offline)
     else:
-        model, words = fresh(str(config), Path(str(tokenizer)), seed, paths(parts or ()), _say("psalm"))
+        model, words = fresh(str(config), Path(str(tokenizer)), seed or 0, paths(parts or ()), _say("psalm"))
     checkpoint = run_stage(
         model,
         words,
@@ -286,9 +328,9 @@ def psalm(
         Path(out),
         steps=steps,
         lr=lr,
-        batch=batch,
+        batch=batch or 4,
         total=total,
-        seed=seed,
+        seed=seed or 0,
         device=str(resolve(device).device),
         say=_say("psalm"),
     )
@@ -301,8 +343,10 @@ def _say(what: str) -> Callable[[str], None]:
 
 def _more() -> None:
     """Commands that have modules of their own."""
-    from segcli.cli import train_ras
+    from segcli.cli import train_nano, train_ras
 
+    app.command()(train_nano.words)
+    app.command()(train_nano.vos)
     app.command()(train_ras.ras)
     app.command()(train_ras.groups)
 

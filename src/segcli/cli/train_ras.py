@@ -85,7 +85,8 @@ def ras(
         sizes, recipe, loop, seed = read_plan(Path(config or ""))
         lite = Path(backbone) if backbone else BUNDLED / "lite0.safetensors"
         where, begin, say = [Path(d) for d in data], _path(start), _say("ras")
-        print(train_nano(sizes, recipe, loop, where, Path(out), lite, start=begin, seed=seed, say=say))
+        on = str(resolve(device).device)
+        print(train_nano(sizes, recipe, loop, where, Path(out), lite, start=begin, seed=seed, device=on, say=say))
         return
     from segcli.train.ras_run import Files, run_stage
 

@@ -1,4 +1,4 @@
-"""Trains propagation's keys and head: `python -m segcli.train.propagation --photos DIR --videos DIR --out DIR`.
+"""What propagation's keys and head learn: scenes, losses and rates; vos.py runs it (`seg train vos`).
 
 The frozen backbone sees short scenes (propagation_scenes.py); of each the first frame's masks are given, the recent
 frame's are known roughly, and the new frame's are wanted. A step has a few scenes with up to two objects each.
@@ -6,29 +6,21 @@ frame's are known roughly, and the new frame's are wanted. A step has a few scen
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segcli.datasets.video import folder_sequences
 from segcli.models.backbones.efficientnet_lite import MEAN, SCALE, EfficientNetLite
 from segcli.models.layers.propagation.evidence import Kept, evidence
-from segcli.models.layers.propagation.loading import PREFIX
 from segcli.models.layers.propagation.looks import CELL, Look
 from segcli.models.layers.propagation.network import PropagationNet, joined_levels
-from segcli.registry.places import BUNDLED
-from segcli.train.export import save_half
-from segcli.train.loop import LoopConfig, Losses, averaged, train
-from segcli.train.photos import load_photos
-from segcli.train.propagation_scenes import SIDE, Clip, Rng, Scene, composed, filmed, roughened
+from segcli.train.loop import Losses
+from segcli.train.propagation_scenes import SIDE, Clip, Scene, composed, filmed, roughened
 from segcli.train.views import TrainingPhoto
 
 _LOOK = Look(0, 0, SIDE, SIDE, (SIDE, SIDE))
@@ -164,63 +156,5 @@ def groups(named: list[tuple[str, nn.Parameter]], decay: float) -> list[dict[str
     ]
 
 
-def read_clips(root: Path, left_out: Sequence[str] = ()) -> list[Clip]:
-    """The sequences `SEQ/frames`, `SEQ/masks` below `root`; object 1 of each. `left_out`: kept to validate."""
-    return [
-        Clip([v.photo(f) for f in v.frames], [v.truth(f) == 1 for f in v.frames])
-        for v in folder_sequences(root)
-        if v.name not in left_out
-    ]
-
-
 def _cells(mask: Tensor) -> Tensor:
     return F.avg_pool2d(mask[None], CELL)[0]
-
-
-def _begun(backbone: EfficientNetLite, photos: Sequence[TrainingPhoto], rng: Rng) -> PropagationNet:
-    net = PropagationNet(backbone.channels)
-    drawn = (composed(photos, rng) for _ in range(30))
-    start_keys(net, backbone, torch.stack([scene.frames[0] for scene in drawn if scene is not None]))
-    return net
-
-
-def main() -> None:
-    """Train, and write `vos-nano.safetensors`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, action="append", required=True, help="folders with images and masks")
-    parser.add_argument("--videos", type=Path, required=True, help="folder of sequences")
-    parser.add_argument("--leave-out", action="append", default=[], help="a sequence that is not trained on")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    photos, clips = load_photos(arguments.photos), read_clips(arguments.videos, arguments.leave_out)
-    backbone = EfficientNetLite()
-    shared = load_file(BUNDLED / "lite0.safetensors")
-    backbone.load_state_dict({name.removeprefix("backbone."): t.float() for name, t in shared.items()})
-    recipe = PropagationRecipe()
-    net = _begun(backbone, photos, np.random.default_rng(arguments.seed))
-    objective = Objective(backbone.to(arguments.device), recipe, arguments.seed)
-    config = LoopConfig(
-        steps=arguments.steps, minutes=arguments.minutes, lr=1.5e-3, warmup=40, clip=3.0, seed=arguments.seed
-    )
-    train(
-        net,
-        lambda seed: scenes(photos, clips, recipe, seed),
-        objective,
-        config,
-        arguments.out,
-        device=arguments.device,
-        groups=groups,
-    )
-    state = averaged(net, arguments.out / "state.pt")
-    metadata = {"seg.part": "propagation", "seg.licence": "Apache-2.0"}
-    save_half(
-        {PREFIX + name: tensor for name, tensor in state.items()}, arguments.out / "vos-nano.safetensors", metadata
-    )
-
-
-if __name__ == "__main__":
-    main()

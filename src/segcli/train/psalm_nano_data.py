@@ -73,15 +73,16 @@ class NanoSchool:
     def batches(self, count: int, seed: int) -> Iterator[list[NanoLesson]]:
         """Endless batches of `count` lessons of one kind; same seed, same lessons."""
         rng = np.random.default_rng(seed)
-        shares = np.array(self.config.shares) / sum(self.config.shares)
+        pools = {"classes": self.full, "sentence": self.named, "regions": self.views, "words": self.full}
+        shares = np.array([share if pools[kind] else 0 for kind, share in zip(KINDS, self.config.shares, strict=True)])
+        shares = shares / shares.sum()
         low, high = (min(bound, len(self.names)) for bound in self.config.listing)
         while True:
             kind = KINDS[int(rng.choice(len(KINDS), p=shares))]
             listing = round(math.exp(rng.uniform(math.log(low), math.log(high))))
             batch: list[NanoLesson] = []
             while len(batch) < count:
-                pool = {"classes": self.full, "sentence": self.named, "regions": self.views, "words": self.full}[kind]
-                view = pool[int(rng.integers(len(pool)))]
+                view = pools[kind][int(rng.integers(len(pools[kind])))]
                 lesson = {
                     "classes": lambda v: self.classes(v, listing, rng),  # noqa: B023
                     "sentence": lambda v: self.sentence(v, rng),

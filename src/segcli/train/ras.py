@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segcli.core.errors import CheckpointError, StorageError, UsageError
+from segcli.core.errors import CheckpointError, StorageError
 from segcli.datasets.folders import photos, sources
 from segcli.models.layers.loading import load_strict
 from segcli.models.ras.colours import COLOURS
@@ -29,11 +28,13 @@ from segcli.registry.load import open_model
 from segcli.registry.writer import save
 from segcli.train.groups_rules import Meant
 from segcli.train.loop import LoopConfig, Losses, averaged, train
+from segcli.train.placing import placed
 from segcli.train.ras_names import learn
 from segcli.train.ras_samples import IRREGULAR, draw, plural, sentences
 from segcli.train.ras_scenes import Scene, mirrored, objects_of, scene_of
 from segcli.train.ras_views import view
 from segcli.train.ras_warm import go_on
+from segcli.train.tables import filled, only, read_table
 
 Say = Callable[[str], None]
 
@@ -80,21 +81,11 @@ class Sample:
 
 def read_plan(path: Path) -> tuple[RasConfig, RasRecipe, LoopConfig, int]:
     """A plan such as configs/ras-nano.toml: the config with its sizes, recipe, loop and seed. Raises UsageError."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(
-            f"{path}: can't be read: {error.strerror}; give a plan such as configs/ras-nano.toml"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
-    if odd := sorted(set(table) - {"seed", "language", "recipe", "loop"}):
-        raise UsageError(f"{path}: unknown {', '.join(odd)}; it may say language, loop, recipe, seed")
-    try:
-        language = LanguageConfig(**table.get("language", {}))
-        recipe, loop = RasRecipe(**table.get("recipe", {})), LoopConfig(**table.get("loop", {}))
-    except TypeError as error:
-        raise UsageError(f"{path}: {str(error).partition('__init__() ')[2]}; see configs/ras-nano.toml") from None
+    table = read_table(path, "configs/ras-nano.toml")
+    only(table, ("seed", "language", "recipe", "loop"), str(path))
+    language = filled(LanguageConfig(), table.get("language", {}), f"{path}: language")
+    recipe = filled(RasRecipe(), table.get("recipe", {}), f"{path}: recipe")
+    loop = filled(LoopConfig(), table.get("loop", {}), f"{path}: loop")
     return replace(NANO, language=language), recipe, loop, int(table.get("seed", 0))
 
 
@@ -217,6 +208,7 @@ def train_nano(
     *,
     start: Path | None = None,
     seed: int = 0,
+    device: str = "cpu",
     say: Say = print,
 ) -> Path:
     """Train and return the checkpoint, `out/ras-nano.safetensors`. One photo in twenty is kept back to validate.
@@ -257,7 +249,7 @@ def train_nano(
         model.names.layers.requires_grad_(False)
     if old is not None:
         go_on(model, old.model, mean, deviation)
-    checks = list(_validation(held, words, names, recipe, config.template))
+    checks = [placed(one, torch.device(device)) for one in _validation(held, words, names, recipe, config.template)]
 
     def validate(model: nn.Module, step: int) -> dict[str, float]:
         model.eval()
@@ -267,12 +259,14 @@ def train_nano(
     step = train(
         model,
         lambda start: batches(scenes, words, names, recipe, config.template, start),
-        lambda m, batch: loss_of(m, batch, recipe.positive, recipe.spread),
+        lambda m, batch: loss_of(m, [placed(s, torch.device(device)) for s in batch], recipe.positive, recipe.spread),
         loop,
         out,
         validate=validate if checks else None,
+        device=device,
     )
     say(f"{step} of {loop.steps} steps; log in {out}")
+    model = model.cpu()
     model.load_state_dict(averaged(model, out / "state.pt"), strict=False)  # the frozen encoders are not in it
     fold(model, mean, deviation)
     return export(model, words, out / "ras-nano.safetensors", shared=backbone.name)

@@ -6,7 +6,6 @@ seg train seggpt --data DIR … --config configs/seggpt-vit-l.toml --out runs/fi
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -32,6 +31,7 @@ from segcli.registry.writer import save
 from segcli.train.loop import LoopConfig, Losses, averaged, train
 from segcli.train.seggpt_pairs import Canvas, PairConfig, PairSampler, Source
 from segcli.train.seggpt_views import ViewConfig
+from segcli.train.tables import read_table
 
 Say = Callable[[str], None]
 _C = TypeVar("_C")
@@ -82,19 +82,20 @@ class Batch:
         return Batch(photos, targets, valid, hidden, kinds, self.seed)
 
 
+def is_nano(path: Path) -> bool:
+    """Whether a plan is the nano member's, as its [model] says. Raises UsageError when it can't be read."""
+    model = read_table(path, "configs/seggpt-vit-l.toml and configs/seggpt-nano.toml").get("model")
+    return isinstance(model, dict) and model.get("preset") == "nano"
+
+
 def read_plan(path: Path) -> SegGPTPlan:
     """A plan from TOML. Raises UsageError that names the file and the word that is wrong."""
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{path}: can't be read: {error.strerror}; see configs/seggpt-vit-l.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
+    table = read_table(path, "configs/seggpt-vit-l.toml")
     _only(table, {"model", "view", "pairs", "loop", "sources", "batch", "layer_decay", "recompute"}, str(path))
     sizes = dict(table.get("model", {}))
     preset = sizes.pop("preset", "vit-l")
     if preset not in PRESETS:
-        raise UsageError(f"{path}: no SegGPT of size {preset!r}; those there are: {', '.join(PRESETS)}")
+        raise UsageError(f"{path}: no SegGPT of size {preset!r}; those there are: {', '.join(PRESETS)}, nano")
     model = replace(PRESETS[preset], **_values(SegGPTConfig, sizes, f"{path}: model"))
     view = _fill(ViewConfig, table.get("view", {}), f"{path}: view")
     sources = tuple(_fill(Weighed, row, f"{path}: sources") for row in table.get("sources", []))

@@ -1,4 +1,4 @@
-"""Trains seggpt-nano: `python -m segcli.train.seggpt_nano CONFIG --data DIR --out DIR`.
+"""Trains seggpt-nano: `seg train seggpt --data DIR --config configs/seggpt-nano.toml --out DIR`.
 
 SegGPT's sampling (section 3.1: the same class in two photos, or two views of one photo) with another loss: what is
 learned is a comparison, so masks are scored (cross-entropy and dice), and beside them the embedding must tell the
@@ -27,9 +27,12 @@ from segcli.core.errors import CheckpointError, UsageError
 from segcli.models.layers.loading import load_strict
 from segcli.models.seggpt.nano import NanoConfig, SegGPTNano
 from segcli.models.seggpt.nano_memory import Memory, joined, remember
+from segcli.models.seggpt.nano_predictor import NanoInContext
+from segcli.registry.load import open_model
 from segcli.train.export import save_half, split
 from segcli.train.loop import LoopConfig, averaged
 from segcli.train.loop import train as run_loop
+from segcli.train.placing import placed
 from segcli.train.seem import mask_losses
 from segcli.train.seggpt_nano_data import Bank, Draw, EpisodeBatch, Episodes, Fixed, fixed_episodes, make_bank
 from segcli.train.seggpt_nano_views import ViewPlan
@@ -193,6 +196,7 @@ class _Answered:
 
 
 def _ask(network: SegGPTNano, batch: EpisodeBatch) -> _Answered:
+    batch = placed(batch, next(network.parameters()).device)
     features = network.embed(batch.levels)
     question = batch.questions[0]
     photos = features.photos()
@@ -220,7 +224,7 @@ def train(
     backbone: Path,
     *,
     bank: Path | None = None,
-    start: Path | None = None,
+    start: str | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -228,7 +232,8 @@ def train(
 
     folders: photos with masks (`images/`, `masks/`, `objects.jsonl`). bank: where views' features are kept (default:
     `out/bank`, some 0.6 MB a view); one that is there already is used as it is.
-    start: another run's state, whose averaged weights this one begins with where names are the same.
+    start: a seggpt-nano by name or as a file, or another run's state.pt, whose averaged weights this one begins with
+    where names are the same.
     A stopped run goes on with the same `out`.
     """
     torch.manual_seed(plan.seed)
@@ -243,7 +248,7 @@ def train(
     say(f"{len(training)} photos and {len(episodes.classes)} classes to train on, {len(kept)} photos kept back")
     trainee = Trainee(network, _frequency(episodes))
     if start is not None:
-        trainee.load_state_dict(averaged(trainee, start), strict=False)
+        _begin_with(trainee, start)
     validate = EpisodeValidation(_groups(views, kept, plan.recipe))
     for leg, loop in (("compare", plan.compare), ("detail", plan.detail)):
         for name, parameter in trainee.named_parameters():
@@ -263,7 +268,19 @@ def train(
     lean = validate.lean(trainee.network)
     trainee.network.config = replace(trainee.network.config, lean=lean)
     say(f"leaning by {lean}: {validate(trainee, 0)}")
-    return export(trainee.network, out / "seggpt-nano.safetensors", shared=backbone.name)
+    return export(trainee.network.cpu(), out / "seggpt-nano.safetensors", shared=backbone.name)
+
+
+def _begin_with(trainee: Trainee, start: str) -> None:
+    if start.endswith(".pt"):
+        trainee.load_state_dict(averaged(trainee, Path(start)), strict=False)
+        return
+    opened = open_model(start, device="cpu", dtype="fp32")
+    if not isinstance(opened, NanoInContext) or opened.network.config != replace(
+        trainee.network.config, lean=opened.network.config.lean
+    ):
+        raise CheckpointError(f"{start}: is no seggpt-nano of the plan's sizes; give one with --start, or leave it out")
+    trainee.network.load_state_dict(opened.network.state_dict())
 
 
 def _groups(bank: Bank, kept: Sequence[int], recipe: Recipe) -> dict[str, list[Fixed]]:
@@ -317,9 +334,11 @@ def read_plan(path: Path) -> NanoPlan:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML: {error}") from error
-    recipe = dict(table.pop("recipe", {}))
+    recipe, model = dict(table.pop("recipe", {})), dict(table.pop("model", {}))
+    if model.pop("preset", "nano") != "nano":
+        raise UsageError(f'{path}: is a plan of the published SegGPT; this one\'s [model] says preset = "nano"')
     parts: dict[str, Any] = {
-        "model": _fill(NanoConfig, table.pop("model", {}), path),
+        "model": _fill(NanoConfig, model, path),
         "views": _fill(ViewPlan, table.pop("views", {}), path),
         "recipe": _fill(Recipe, {**recipe, "draw": _fill(Draw, recipe.get("draw", {}), path)}, path),
         "compare": _fill(LoopConfig, table.pop("compare", {}), path),
@@ -350,7 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, action="append", required=True, help="photos with masks; again for more")
     parser.add_argument("--out", type=Path, required=True, help="where state, log and checkpoint go")
     parser.add_argument("--bank", type=Path, help="where the features of views are kept (default: OUT/bank)")
-    parser.add_argument("--start", type=Path, help="another run's state.pt, to go on from its averaged weights")
+    parser.add_argument("--start", help="another run's state.pt, to go on from its averaged weights")
     parser.add_argument("--backbone", type=Path, default=BUNDLED / "lite0.safetensors")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)

@@ -88,15 +88,15 @@ def write(
     waiting: list[Look] = []
 
     def flush() -> None:
-        pixels = torch.from_numpy(np.stack([look.pixels for look in waiting])).permute(0, 3, 1, 2)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # half precision is all that is kept
+        pixels = torch.from_numpy(np.stack([look.pixels for look in waiting])).permute(0, 3, 1, 2).to(device)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):  # half precision is all that is kept
             maps = model.encode_shared(pixels)
             features = F.avg_pool2d(model.pixel_decoder(model.encode_backbone(pixels))[0], 2)
         for name, rows in (("res4", maps["res4"]), ("res5", maps["res5"]), ("feat", features)):
             if name not in files:
                 shape = (count, *rows.shape[1:])
                 files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
-            files[name][len(named) : len(named) + len(waiting)] = rows.float().numpy()
+            files[name][len(named) : len(named) + len(waiting)] = rows.float().cpu().numpy()
         for look in waiting:
             codes.append(look.codes)
             regions.append(np.packbits(look.region, axis=-1))
@@ -105,6 +105,7 @@ def write(
         waiting.clear()
 
     model.eval()
+    device = next(model.parameters()).device
     for look in found:
         waiting.append(look)
         if len(waiting) == _BATCH:

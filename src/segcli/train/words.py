@@ -1,4 +1,4 @@
-"""Trains the words of seem-nano: `python -m segcli.train.words --data DIR --out DIR [--start FILE]`.
+"""Trains the words of seem-nano: `seg train words --data DIR --config configs/seem-nano-words.toml --out DIR`.
 
 Everything below the word head stays as it is; looks are encoded once (word_bank.py), and only the head is trained.
 Places are trained with the likelihood of the words that a pixel may be called (its label, or a narrower word under
@@ -7,14 +7,13 @@ it; an unlabelled pixel of a photo whose things are all labelled may be anything
 
 from __future__ import annotations
 
-import argparse
-import sys
-import tomllib
+import json
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,16 +21,20 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from segcli.core.errors import CheckpointError, StorageError
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.vocabulary import BUNDLED, Vocabulary
 from segcli.models.seem.words import WordHead, WordImage
-from segcli.registry.places import BUNDLED as BUNDLED_FILES
+from segcli.registry.header import read_header
 from segcli.train import word_bank
 from segcli.train.loop import LoopConfig, averaged, train
+from segcli.train.placing import placed
 from segcli.train.run import export
+from segcli.train.tables import filled, only, read_table
 from segcli.train.word_bank import Bank, BankConfig, WordBatch
 from segcli.train.word_views import UNLABELLED, allowed_words, load
 
+Say = Callable[[str], None]
 _KEPT = 10  # every so many-th photo by the hash of its name is kept back to validate
 _STRIDE = 2  # of the codes, for the places at stride 8
 _MUCH = 1e9
@@ -49,6 +52,33 @@ class WordRecipe:
     loose: float = 0.4
 
 
+@dataclass(frozen=True)
+class WordsPlan:
+    """Everything that decides a run, besides the photos and the member whose words they are."""
+
+    bank: BankConfig = field(default_factory=BankConfig)
+    recipe: WordRecipe = field(default_factory=WordRecipe)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    seed: int = 0
+
+
+def read_plan(path: Path) -> WordsPlan:
+    """Read a plan. Raises UsageError that names the file and the word that is wrong."""
+    table = read_table(path, "configs/seem-nano-words.toml")
+    only(table, ("seed", "bank", "recipe", "loop"), str(path))
+    plan = WordsPlan()
+    return filled(
+        replace(
+            plan,
+            bank=filled(plan.bank, table.pop("bank", {}), f"{path}: bank"),
+            recipe=filled(plan.recipe, table.pop("recipe", {}), f"{path}: recipe"),
+            loop=filled(plan.loop, table.pop("loop", {}), f"{path}: loop"),
+        ),
+        table,
+        str(path),
+    )
+
+
 class Objective:
     """Losses of a word head on a batch of looks."""
 
@@ -60,10 +90,12 @@ class Objective:
     def __call__(self, head: nn.Module, batch: WordBatch) -> dict[str, Tensor]:
         """`places` and `regions`."""
         assert isinstance(head, WordHead)
+        batch = self._beside(head, batch)
         p = self.recipe.dropout if head.training else 0.0
         image = head(*(F.dropout2d(t, p) for t in (batch.res4, batch.res5, batch.features)))
         masks = F.avg_pool2d(batch.region[:, None], 4)
-        what = head.what(image, self._loosened(masks) if head.training else masks, torch.arange(len(masks)))
+        number = torch.arange(len(masks), device=masks.device)
+        what = head.what(image, self._loosened(masks) if head.training else masks, number)
         # A quarter of the places is enough for a step, and costs a quarter.
         top, left = (int(v) for v in torch.randint(0, 2, (2,)))
         some = WordImage(image.hidden, image.places[:, :, top::2, left::2])
@@ -93,9 +125,15 @@ class Objective:
         weight = self.weight[words]
         return ((torch.logsumexp(logits, 1) - meant) * weight).sum() / weight.sum().clamp(min=1e-6)
 
+    def _beside(self, head: nn.Module, batch: WordBatch) -> WordBatch:
+        """The batch where the head is; what is compared with it goes there too."""
+        device = next(head.parameters()).device
+        self.allowed, self.weight = self.allowed.to(device), self.weight.to(device)
+        return placed(batch, device)
+
     def _loosened(self, masks: Tensor) -> Tensor:
         """Masks as a click may give them: some grown by a cell, some shrunk."""
-        draw = torch.rand(len(masks), 1, 1, 1)
+        draw = torch.rand(len(masks), 1, 1, 1, device=masks.device)
         grown, shrunk = F.max_pool2d(masks, 3, 1, 1), -F.max_pool2d(-masks, 3, 1, 1)
         shrinks = (draw >= self.recipe.loose / 2) & (draw < self.recipe.loose) & (shrunk.sum((2, 3), True) > 1)
         return torch.where(draw < self.recipe.loose / 2, grown, torch.where(shrinks, shrunk, masks))
@@ -111,13 +149,16 @@ class Validation:
         """`labels` and `where`."""
         assert isinstance(model, WordHead)
         model.eval()
-        allowed = self.objective.allowed
+        device = next(model.parameters()).device
+        allowed = self.objective.allowed.to(device)
         right, ious = [], []
         with torch.inference_mode():
             for start in range(0, len(self.bank), 32):
-                batch = self.bank.batch(range(start, min(start + 32, len(self.bank))))
+                rows = range(start, min(start + 32, len(self.bank)))
+                batch = placed(self.bank.batch(rows), device)
                 image = model(batch.res4, batch.res5, batch.features)
-                what = model.what(image, F.avg_pool2d(batch.region[:, None], 4), torch.arange(len(batch.word)))
+                number = torch.arange(len(batch.word), device=device)
+                what = model.what(image, F.avg_pool2d(batch.region[:, None], 4), number)
                 asked = batch.word >= 0
                 best = what[asked, :-1].argmax(1)
                 right += allowed[batch.word[asked], best].tolist()
@@ -130,7 +171,8 @@ class Validation:
                             answer = (chance[allowed[word]].sum(0) > 0.4) & (code != 255)
                             ious.append(float((answer & truth).sum() / (answer | truth).sum()))
         model.train()
-        return {"labels": round(float(np.mean(right)), 4), "where": round(float(np.mean(ious)), 4)}
+        found = {"labels": right, "where": ious}
+        return {name: round(float(np.mean(values)), 4) for name, values in found.items() if values}
 
 
 def batches(banks: Sequence[Bank], size: int, seed: int) -> Iterator[WordBatch]:
@@ -147,71 +189,102 @@ def _cuts(rows: np.ndarray, size: int) -> list[np.ndarray]:
     return [rows[i : i + size] for i in range(0, len(rows) - size + 1, size)] or [rows]
 
 
-def main(argv: Sequence[str] | None = None) -> Path:
-    """Make the bank if it is not there, train, and write the member with its words."""
-    parser = argparse.ArgumentParser(description="Train the words of seem-nano over its frozen encoder.")
-    parser.add_argument("--data", type=Path, action="append", required=True, help="a source of photos with masks")
-    parser.add_argument("--config", type=Path, help="bank, recipe and loop, see configs/seem-nano-words.toml")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bank", type=Path, help="encoded looks (default: OUT/bank)")
-    parser.add_argument("--start", type=Path, default=BUNDLED_FILES / "seem-nano.safetensors")
-    parser.add_argument("--words", type=Path, help="go on from the words of this checkpoint (default: afresh)")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    plan = tomllib.loads(options.config.read_text()) if options.config else {}
-    config = BankConfig(**plan.get("bank", {}))
-    recipe = WordRecipe(**plan.get("recipe", {}))
-    loop = LoopConfig(**plan.get("loop", {}))
+def train_words(
+    plan: WordsPlan,
+    folders: Sequence[Path],
+    out: Path,
+    start: Path,
+    backbone: Path,
+    *,
+    words: Path | None = None,
+    bank: Path | None = None,
+    device: str = "cpu",
+    say: Say = print,
+) -> Path:
+    """Train and return the member with its words, `out/seem-nano.safetensors`.
+
+    start:    the seem-nano whose words they are, as `seg train seem` leaves it; all of it but the words stays.
+    backbone: safetensors of the frozen backbone, as bundled.
+    words:    a seem-nano whose words this one goes on from (default: afresh).
+    bank:     where encoded looks are kept (default: `out/bank`); those that are there already are used.
+    A run that was stopped goes on when it is run again with the same `out`.
+    Raises CheckpointError for files of other weights, StorageError for photos without names of classes.
+    """
     vocabulary = BUNDLED
-    torch.manual_seed(loop.seed)
-    model = _model(options.start, vocabulary, options.words)
+    torch.manual_seed(plan.seed)
+    model = seem_with_words(start, backbone, vocabulary, words)
     assert model.words is not None
-    training, kept = _banks(options.data, options.bank or options.out / "bank", model, vocabulary, config, loop.seed)
+    training, kept = _banks(folders, bank or out / "bank", model.to(device), vocabulary, plan.bank, plan.seed)
     counts = sum(np.bincount(b.words[b.words >= 0], minlength=len(vocabulary.words)) for b in training)
-    objective = Objective(vocabulary, recipe, torch.as_tensor(counts).float())
-    train(
+    objective = Objective(vocabulary, plan.recipe, torch.as_tensor(counts).float())
+    say(f"{sum(map(len, training))} looks to train on, {len(kept) if kept else 0} kept back to validate")
+    step = train(
         model.words,
-        lambda seed: batches(training, recipe.batch, seed),
+        lambda seed: batches(training, plan.recipe.batch, seed),
         objective,
-        loop,
-        options.out,
-        validate=Validation(kept, objective),
+        replace(plan.loop, seed=plan.seed),
+        out,
+        validate=Validation(kept, objective) if kept else None,
+        device=device,
     )
-    model.words.load_state_dict(averaged(model.words, options.out / "state.pt"))
-    return export(model, options.out / "seem-nano.safetensors", shared="lite0.safetensors")
+    say(f"{step} of {plan.loop.steps} steps; log in {out / 'log.jsonl'}")
+    model.words.load_state_dict(averaged(model.words, out / "state.pt"))
+    return export(model.cpu(), out / "seem-nano.safetensors", shared=backbone.name)
 
 
-def _model(start: Path, vocabulary: Vocabulary, words: Path | None) -> SeemNano:
-    """seem-nano with fresh words or those of the file `words`, all else from `start` and the bundled backbone."""
+def seem_with_words(start: Path, backbone: Path, vocabulary: Vocabulary, words: Path | None = None) -> SeemNano:
+    """seem-nano with fresh words or those of the file `words`, all else from `start` and the backbone's file.
+
+    Raises CheckpointError for files of other weights.
+    """
     stuff = tuple(word for word in vocabulary.words if word in vocabulary.stuff)
-    tensors = {**load_file(BUNDLED_FILES / "lite0.safetensors"), **load_file(start)}
-    tuned = any(name.startswith("click_backbone.") for name in tensors)
-    model = SeemNano(replace(NanoConfig(), words=vocabulary.words, stuff=stuff, tuned=tuned))
-    own = {k: v.float() for k, v in tensors.items() if not k.startswith("words.")}
-    missing = [k for k in model.load_state_dict(own, strict=False).missing_keys if not k.startswith("words.")]
-    if missing:
-        raise ValueError(f"{start}: has no {missing[0]}")
+    tensors = {**_weights(backbone), **_weights(start)}
+    model = SeemNano(replace(_config(start), words=vocabulary.words, stuff=stuff))
+    own = {k: v for k, v in tensors.items() if not k.startswith("words.")}
+    named = model.state_dict()
+    odd = [k for k, v in own.items() if k not in named or named[k].shape != v.shape]
+    odd += [k for k in named if k not in own and not k.startswith("words.")]
+    if odd:
+        raise CheckpointError(f"{start}: is no seem-nano on {backbone.name}: {odd[0]} does not fit")
+    model.load_state_dict(own, strict=False)
     if words is not None:
         assert model.words is not None
-        mine = {k.removeprefix("words."): v.float() for k, v in load_file(words).items() if k.startswith("words.")}
+        mine = {k.removeprefix("words."): v for k, v in _weights(words).items() if k.startswith("words.")}
+        fresh = model.words.state_dict()
+        if set(mine) != set(fresh) or any(fresh[k].shape != v.shape for k, v in mine.items()):
+            raise CheckpointError(f"{words}: holds no words of this member; give the seem-nano that has them")
         model.words.load_state_dict(mine)
     return model
 
 
+def _weights(path: Path) -> dict[str, Tensor]:
+    read_header(path)  # refuses what is no safetensors in a line
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
+
+
+def _config(start: Path) -> NanoConfig:
+    """The sizes that a checkpoint says it has."""
+    values = json.loads(read_header(start).metadata.get("seg.config", "null"))
+    known = {f.name for f in fields(NanoConfig)}
+    if not isinstance(values, dict) or not set(values) <= known:
+        raise CheckpointError(f"{start}: is no seem-nano that `seg train seem` wrote; give one with --start")
+    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return NanoConfig(**sizes)
+
+
 def _banks(
     data: Sequence[Path], folder: Path, model: SeemNano, vocabulary: Vocabulary, config: BankConfig, seed: int
-) -> tuple[list[Bank], Bank]:
-    """Training banks and the one that is kept back, read from `folder` or made there."""
-    if not (folder / "kept" / "rest.npz").is_file():
+) -> tuple[list[Bank], Bank | None]:
+    """Training banks and the one that is kept back (None of few photos), read from `folder` or made there."""
+    if not any(folder.glob("train*/rest.npz")):
         photos = load(data, vocabulary)
         held = [zlib.crc32(p.name.encode()) % _KEPT == 0 for p in photos]
+        learned, kept = ([p for p, k in zip(photos, held, strict=True) if k == side] for side in (False, True))
+        if not learned:
+            raise StorageError("--data: no photo of which objects.jsonl names classes; words are learned from those")
         make = partial(word_bank.write, model=model, config=config, words=len(vocabulary.words))
-        make([p for p, k in zip(photos, held, strict=True) if not k], folder=folder / "train", seed=seed)
-        make([p for p, k in zip(photos, held, strict=True) if k], folder=folder / "kept", seed=seed + 1)
+        if kept:
+            make(kept, folder=folder / "kept", seed=seed + 1)
+        make(learned, folder=folder / "train", seed=seed)  # the last: it says that all are there
     training = [Bank(path.parent) for path in sorted(folder.glob("train*/rest.npz"))]
-    return training, Bank(folder / "kept")
-
-
-if __name__ == "__main__":
-    print(main(), file=sys.stdout)
+    return training, Bank(folder / "kept") if (folder / "kept" / "rest.npz").is_file() else None
