@@ -31,6 +31,9 @@ class SeemRecipe:
     photos_a_step: int = 5
     rounds: int = 4  # at most; the last one carries the gradient
     first: float = 0.0  # so many sessions end with their first answer; the others after 1 to `rounds` alike
+    again: float = (
+        0.0  # of the sessions with one answer: the answer is the second to the same prompts, see `look_again`
+    )
     box: float = 0.10
     scribble: float = 0.06
     rough: float = 0.06
@@ -133,6 +136,16 @@ class Users:
         for index in range(len(self.points)):
             self.click(index, taken[index])
 
+    def look_again(self, logits: Tensor) -> None:
+        """Show the first answers [N, 1, S/2, S/2] to the model itself, as an ask without a previous mask does.
+
+        The first look at a photo is the coarser one: its probabilities are averaged over up to eight cells here.
+        """
+        probability = F.avg_pool2d(logits.float().sigmoid().cpu(), 2)
+        factor = int(self.rng.choice((1, 2, 4, 8)))
+        coarse = F.avg_pool2d(probability, factor)
+        self.previous = F.interpolate(coarse, size=probability.shape[-2:], mode="bilinear", align_corners=False)
+
     def prompts(self) -> PromptMaps:
         """All prompts so far as the model takes them."""
         longest = max(1, max(len(p) for p in self.points))
@@ -155,6 +168,9 @@ def loss_of(recipe: SeemRecipe, rng: np.random.Generator, model: nn.Module, batc
     for _ in range(earlier):
         with torch.no_grad():
             users.answer(model.answer(encoded, users.prompts(), batch.image_of, detail=False).final)
+    if recipe.again and not earlier and rng.random() < recipe.again:
+        with torch.no_grad():
+            users.look_again(model.answer(encoded, users.prompts(), batch.image_of, detail=False).final)
     answer = model.answer(encoded, users.prompts(), batch.image_of, detail=recipe.detail)
     truth, valid = batch.truth[:, None], batch.valid[batch.image_of][:, None].float()
     coarse, coarse_valid = F.avg_pool2d(truth, 2), (F.avg_pool2d(valid, 2) > 0.99).float()

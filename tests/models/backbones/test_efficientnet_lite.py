@@ -71,3 +71,34 @@ def test_a_strided_convolution_is_padded_right_and_below_as_in_training() -> Non
     ramp = torch.arange(16.0).view(1, 1, 4, 4)
     with torch.no_grad():
         assert conv(ramp).flatten().tolist() == [0.0, 2.0, 8.0, 10.0]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(5, 1), (5, 2), (3, 2), (3, 1)])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_gradients_of_a_depthwise_convolution_are_those_of_torch(kernel: int, stride: int, bf16: bool) -> None:
+    draw = torch.Generator().manual_seed(1)
+    conv = SameConv(8, 8, kernel, stride, groups=8)
+    image = torch.randn(2, 8, 13, 12, generator=draw)
+    bound = torch.randn(2, 8, -(-13 // stride), -(-12 // stride), generator=draw)
+
+    def gradients(weight: torch.Tensor, bias: torch.Tensor, *, plain: bool) -> list[torch.Tensor]:
+        x = image.clone().requires_grad_(True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            if plain:
+                extra = [(-(-v // stride) - 1) * stride + kernel - v for v in (12, 13)]
+                pads = [p for e in extra for p in (max(e, 0) // 2, max(e, 0) - max(e, 0) // 2)]
+                y = F.conv2d(F.pad(x, pads), weight, bias, stride, 0, 1, 8)
+            else:
+                y = conv(x)
+        (y.float() * bound).sum().backward()  # type: ignore[no-untyped-call]
+        return [y.detach(), *(t.grad for t in (x, weight, bias) if t.grad is not None)]
+
+    assert conv.bias is not None
+    ours = gradients(conv.weight, conv.bias, plain=False)
+    twins = [p.detach().clone().requires_grad_(True) for p in (conv.weight, conv.bias)]
+    theirs = gradients(twins[0], twins[1], plain=True)
+    assert len(ours) == len(theirs) == 4
+    assert torch.equal(ours[0], theirs[0])
+    for mine, other in zip(ours[1:], theirs[1:], strict=True):
+        close = 0.02 * float(other.float().abs().max()) if bf16 else 1e-4
+        torch.testing.assert_close(mine.float(), other.float(), atol=close, rtol=0)

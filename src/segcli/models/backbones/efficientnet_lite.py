@@ -62,7 +62,7 @@ class SameConv(nn.Conv2d):
     def _convolve(self, x: Tensor, padding: int) -> Tensor:
         slow = self.groups > 1 and (self.kernel_size[0] > 3 or self.stride[0] > 1) and x.device.type == "cpu"
         if slow and torch.is_grad_enabled() and self.weight.requires_grad:
-            y: Tensor = _Depthwise.apply(x, self.weight, self.bias, self.stride[0], padding)
+            y: Tensor = _Depthwise.apply(x, self.weight, self.bias, self.stride[0], padding)  # type: ignore[no-untyped-call]
             return y
         return F.conv2d(x, self.weight, self.bias, self.stride[0], padding, 1, self.groups)
 
