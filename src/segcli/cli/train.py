@@ -29,7 +29,9 @@ def train() -> None:
 def seem(
     data: Annotated[
         list[str],
-        typer.Option("--data", metavar="DIR", help="A folder with images/ and masks/ (object ids, 255 ignored)."),
+        typer.Option(
+            "--data", metavar="DIR|FILE", help="A folder with images/ and masks/ (object ids, 255 ignored), or a pack."
+        ),
     ],
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
     config: Annotated[
@@ -54,9 +56,9 @@ def seem(
     from segcli.registry.places import BUNDLED
 
     check_words(device, "auto")
-    missing = [d for d in data if not Path(d).is_dir()]
+    missing = [d for d in data if not Path(d).exists()]
     if missing:
-        raise StorageError(f"{missing[0]}: no such folder; give one that holds images/ and masks/")
+        raise StorageError(f"{missing[0]}: no such folder or pack; give a folder that holds images/ and masks/")
     import torch
 
     from segcli.train.plan import read_plan
@@ -343,8 +345,9 @@ def _say(what: str) -> Callable[[str], None]:
 
 def _more() -> None:
     """Commands that have modules of their own."""
-    from segcli.cli import train_nano, train_ras
+    from segcli.cli import train_nano, train_pack, train_ras
 
+    app.command()(train_pack.pack)
     app.command()(train_nano.words)
     app.command()(train_nano.vos)
     app.command()(train_ras.ras)

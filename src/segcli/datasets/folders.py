@@ -39,6 +39,7 @@ class Photo:
 
     objects: the listed objects, or None where no list exists (then `labelled` finds them in the mask).
     complete: every object of the source's classes is labelled, so a class that is absent here is truly absent.
+    origin, licence, url: where it comes from and what may be done with it, as the list says.
     """
 
     name: str
@@ -47,6 +48,9 @@ class Photo:
     objects: tuple[FolderObject, ...] | None = None
     complete: bool = False
     stuff_labelled: bool = False
+    origin: str | None = None
+    licence: str | None = None
+    url: str | None = None
 
     def pixels(self) -> NDArray[np.uint8]:
         """The photo, uint8 [H, W, 3]."""
@@ -137,5 +141,11 @@ def _listed(source: Path, line: str, where: str) -> Photo:
     if any(not 0 < o.id < IGNORED for o in objects):
         raise StorageError(f"{where}: object ids must be 1 to 254")
     return Photo(
-        image.stem, image, mask, objects, bool(entry.get("complete", False)), bool(entry.get("stuff_labelled", False))
+        image.stem,
+        image,
+        mask,
+        objects,
+        bool(entry.get("complete", False)),
+        bool(entry.get("stuff_labelled", False)),
+        *(None if entry.get(word) is None else str(entry[word]) for word in ("origin", "licence", "url")),
     )

@@ -7,8 +7,8 @@ an object pasted from another photo, whose mask is exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,13 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class TrainingPhoto:
-    """A decoded photo. `weights` says how likely each object id is drawn as a click target."""
+    """A decoded photo. `weights` says how likely each object id is drawn as a click target, `names` its class."""
 
     pixels: Bytes  # [h, w, 3]
     labels: Bytes  # [h, w], 0 unlabelled, 255 ignore
     weights: dict[int, float]
     donors: tuple[int, ...] = ()  # ids whose cut-out may be pasted elsewhere
+    names: Mapping[int, str] = field(default_factory=dict)  # of the ids whose class is known
 
 
 @dataclass(frozen=True)
