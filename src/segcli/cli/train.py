@@ -345,13 +345,14 @@ def _say(what: str) -> Callable[[str], None]:
 
 def _more() -> None:
     """Commands that have modules of their own."""
-    from segcli.cli import train_nano, train_pack, train_ras
+    from segcli.cli import train_nano, train_pack, train_ras, train_teach
 
     app.command()(train_pack.pack)
     app.command()(train_nano.words)
     app.command()(train_nano.vos)
     app.command()(train_ras.ras)
     app.command()(train_ras.groups)
+    app.command()(train_teach.teach)
 
 
 _more()

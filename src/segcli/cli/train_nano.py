@@ -135,7 +135,7 @@ def begin(folders: Sequence[str], device: str, threads: int | None) -> Callable[
     from segcli.registry.device import check_words, resolve
 
     check_words(device, "auto")
-    if missing := [d for d in folders if not Path(d).is_dir()]:
+    if missing := [d for d in folders if not Path(d).exists()]:
         raise StorageError(f"{missing[0]}: no such folder")
     import torch
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segcli.core.ask import Ask, Point, PromptKind
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction
-from segcli.core.rle import Rle, decode_tight, encode, iou
+from segcli.core.rle import Rle, decode, decode_tight, encode, iou
 from segcli.models.api import Encoded, Promptable
 
 _OVERLAP = 512 / 1500  # of a crop's side, shared with its neighbours
@@ -65,6 +65,35 @@ class Window:
         return self.y1 - self.y0, self.x1 - self.x0
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """A mask of the photo, its score, and how far its model is sure of it.
+
+    sure, maybe: where the probability is at least the upper one of two bounds, and where it is above the lower one, on
+    the model's own grid over `window`; None where nobody asked or the model gives no probabilities.
+    """
+
+    mask: Rle
+    score: float
+    window: Window
+    sure: Rle | None = None
+    maybe: Rle | None = None
+
+    def bounds(self, size: tuple[int, int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """`sure` and `maybe` in the pixels of the photo of `size`; both are the mask where they are None."""
+        if self.sure is None or self.maybe is None:
+            whole = decode(self.mask)
+            return whole, whole
+        return self._placed(self.sure, size), self._placed(self.maybe, size)
+
+    def _placed(self, part: Rle, size: tuple[int, int]) -> NDArray[np.bool_]:
+        known, window = decode(part), self.window
+        rows, columns = (np.arange(n) * m // n for n, m in zip(window.size, known.shape, strict=True))
+        whole = np.zeros(size, np.bool_)
+        whole[window.y0 : window.y1, window.x0 : window.x1] = known[rows[:, None], columns]
+        return whole
+
+
 @dataclass(frozen=True, eq=False)
 class EncodedPhoto:
     """The photo's own encoding, and its pixels where crops will be asked."""
@@ -107,17 +136,26 @@ class Everything:
 
 def propose(model: Promptable, encoded: Encoded, image: Image, search: Search = Search()) -> Prediction:
     """All masks of one encoded photo, best first. Raises what the model's `decode` and `encode` raise."""
-    whole = Window(0, 0, *image.size)
-    found = _in_window(model, encoded, whole, search, image.size)
+    found = proposals(model, encoded, image, search)
+    return Prediction(image.size, tuple(one.mask for one in found), tuple(one.score for one in found))
+
+
+def proposals(
+    model: Promptable,
+    encoded: Encoded,
+    image: Image,
+    search: Search = Search(),
+    bounds: tuple[float, float] | None = None,
+) -> list[Proposal]:
+    """The same with what the model is sure of: `bounds` are a lower and an upper probability."""
+    found = _in_window(model, encoded, Window(0, 0, *image.size), search, image.size, bounds)
     for layer in range(1, search.crops + 1):
         finer = replace(search, grid=max(2, search.grid >> layer))
         for window in crops(image.size, layer):
             (part,) = model.encode([cut(image, window)])
-            found += _in_window(model, part, window, finer, image.size)
-    order = sorted(range(len(found)), key=lambda n: (-found[n][1], -found[n][0].area))
-    kept = suppress([found[n][0] for n in order], search.overlap)
-    chosen = [found[order[n]] for n in kept]
-    return Prediction(image.size, tuple(mask for mask, _ in chosen), tuple(score for _, score in chosen))
+            found += _in_window(model, part, window, finer, image.size, bounds)
+    found.sort(key=lambda one: (-one.score, -one.mask.area))
+    return [found[n] for n in suppress([one.mask for one in found], search.overlap)]
 
 
 def grid(size: tuple[int, int], count: int) -> list[tuple[float, float]]:
@@ -172,13 +210,18 @@ def suppress(masks: Sequence[Rle], overlap: float) -> list[int]:
 
 
 def _in_window(
-    model: Promptable, encoded: Encoded, window: Window, search: Search, size: tuple[int, int]
-) -> list[tuple[Rle, float]]:
-    """Good masks of one window, as masks of the photo of `size`, each with its score."""
+    model: Promptable,
+    encoded: Encoded,
+    window: Window,
+    search: Search,
+    size: tuple[int, int],
+    bounds: tuple[float, float] | None,
+) -> list[Proposal]:
+    """Good masks of one window, as masks of the photo of `size`."""
     points = grid(window.size, search.grid)
     covered = np.zeros(window.size, np.bool_)
     limit = search.found * window.size[0] * window.size[1]
-    found: list[tuple[Rle, float]] = []
+    found: list[Proposal] = []
     at = 0
     while at < len(points):
         asks: list[Ask] = []
@@ -188,23 +231,27 @@ def _in_window(
             if not covered[round(y), round(x)]:
                 asks.append(Ask(points=(Point(x, y),), multimask=True))
         for answer in model.decode(encoded, asks) if asks else ():
-            for mask, score in _good(answer, window, search, size):
+            for n in _good(answer, window, search, size):
+                mask = answer.masks[n]
                 if 0 < mask.area < limit:
                     x0, y0, inside = decode_tight(mask)
                     covered[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]] |= inside
-                found.append((_placed(mask, window, size), score))
+                sure = maybe = None
+                if bounds is not None and answer.soft is not None:
+                    sure, maybe = encode(answer.soft[n] >= bounds[1]), encode(answer.soft[n] > bounds[0])
+                found.append(Proposal(_placed(mask, window, size), answer.scores[n], window, sure, maybe))
     return found
 
 
-def _good(answer: Prediction, window: Window, search: Search, size: tuple[int, int]) -> Iterator[tuple[Rle, float]]:
-    """The masks of an answer that pass the filters, still in the window's pixels."""
+def _good(answer: Prediction, window: Window, search: Search, size: tuple[int, int]) -> Iterator[int]:
+    """The masks of an answer that pass the filters, by their numbers."""
     for n, (mask, score) in enumerate(zip(answer.masks, answer.scores, strict=True)):
         if score < search.score or mask.area < search.area * size[0] * size[1]:
             continue
         if answer.soft is not None and stability(answer.soft[n]) < search.stability:
             continue
         if not _cut_off(mask, window, size):
-            yield mask, score
+            yield n
 
 
 def _cut_off(mask: Rle, window: Window, size: tuple[int, int]) -> bool:
