@@ -23,6 +23,6 @@ def convert(published: Path, out: Path, variant: str = "lite0") -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m segcli.train.backbone PUBLISHED.pth OUT.safetensors")
-    convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: python -m segcli.train.backbone PUBLISHED.pth OUT.safetensors [lite0|lite1|lite2]")
+    convert(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
