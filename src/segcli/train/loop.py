@@ -99,7 +99,7 @@ def train(
     optimiser = torch.optim.AdamW((groups or decayed)(trainable, config.weight_decay), lr=config.lr)
     average = {n: p.detach().clone() for n, p in trainable}
     step = _resume(out / "state.pt", model, optimiser, average, device)
-    stream = batches(config.seed + 1000 * rank + step)
+    stream = batches(first_seed(config.seed, rank) + step)
     started, seen = time.monotonic(), 0.0
     model.train()
     running: dict[str, float] = {}
@@ -148,6 +148,11 @@ def train(
     if processes > 1:
         torch.distributed.barrier()  # whoever goes on reads what the first process wrote
     return step
+
+
+def first_seed(seed: int, rank: int) -> int:
+    """The seed of a process's first batches; a leg that goes on at step n asks for n more than it."""
+    return seed + 1000 * rank
 
 
 def averaged(model: nn.Module, state: Path) -> dict[str, Tensor]:

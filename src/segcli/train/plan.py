@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from segcli.core.errors import UsageError
 from segcli.models.seem.nano import NanoConfig
+from segcli.train.device_colour import Colour
+from segcli.train.device_targets import Granularity
+from segcli.train.device_views import DeviceViewConfig
 from segcli.train.loop import LoopConfig
 from segcli.train.seem import SeemRecipe
 from segcli.train.views import ViewConfig
@@ -23,6 +26,7 @@ class Leg:
 
     parts:    only parameters whose name begins with one of them are trained (empty: all).
     backbone: learning rate of the click path's own backbone, as a part of the others' (0: it stays as it is).
+    device_views: how views are made on the device; None: views and users are made on the CPU.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Leg:
     parts: tuple[str, ...] = ()
     decoder: bool = True
     backbone: float = 0.0
+    device_views: DeviceViewConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def read_plan(path: Path) -> TrainingPlan:
     legs = []
     for number, row in enumerate(table.get("legs", []), start=1):
         where = f"{path}: leg {number}"
-        _only(row, {"name", "parts", "decoder", "backbone", "view", "recipe", "loop"}, where)
+        _only(row, {"name", "parts", "decoder", "backbone", "view", "recipe", "loop", "device_views"}, where)
         if not isinstance(row.get("name"), str):
             raise UsageError(f'{where}: has no name; add name = "…"')
         recipe = {"view": _fill(ViewConfig, row.get("view", {}), where), **row.get("recipe", {})}
@@ -69,6 +74,7 @@ def read_plan(path: Path) -> TrainingPlan:
                 tuple(row.get("parts", ())),
                 bool(row.get("decoder", True)),
                 float(row.get("backbone", 0.0)),
+                _device_views(row["device_views"], where) if "device_views" in row else None,
             )
         )
     if not model.tuned and any(leg.backbone for leg in legs):
@@ -76,6 +82,18 @@ def read_plan(path: Path) -> TrainingPlan:
     if not legs:
         raise UsageError(f"{path}: has no [[legs]]; a plan needs one at least")
     return TrainingPlan(model, tuple(legs), int(table.get("seed", 0)))
+
+
+def _device_views(row: Mapping[str, Any], where: str) -> DeviceViewConfig:
+    """A leg's `device_views = { stretch, feather, colour = {…}, granularity = {…} }`."""
+    where = f"{where}: device_views"
+    colour = _fill(Colour, row.get("colour", {}), f"{where}: colour")
+    granularity = _fill(Granularity, row.get("granularity", {}), f"{where}: granularity")
+    if not (len(colour.quality) == 2 and 1 <= colour.quality[0] <= colour.quality[1] <= 100):
+        raise UsageError(f"{where}: colour: quality {list(colour.quality)}: is no range; write for example [30, 95]")
+    if sum(astuple(granularity)) > 1:
+        raise UsageError(f"{where}: granularity: its parts are more than 1 together; lower one")
+    return _fill(DeviceViewConfig, {**row, "colour": colour, "granularity": granularity}, where)
 
 
 def _fill(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:

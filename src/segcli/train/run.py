@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from segcli.core.errors import CheckpointError
 from segcli.models.layers.loading import load_strict
 from segcli.models.seem.nano import SeemNano
 from segcli.models.seem.nano_predictor import accepted
+from segcli.train.device_feed import feed
+from segcli.train.device_views import DeviceViews
 from segcli.train.export import save_half, split
-from segcli.train.loop import averaged, decayed, train
+from segcli.train.loop import averaged, decayed, first_seed, train
 from segcli.train.photos import load_photos
 from segcli.train.plan import Leg, TrainingPlan
-from segcli.train.seem import ObjectBatch, SeemRecipe, batches, loss_of
+from segcli.train.resident import ResidentPhotos, resident
+from segcli.train.seem import ObjectBatch, batches, loss_of
 from segcli.train.validate import ClickValidation, hold_out
 from segcli.train.views import TrainingPhoto
 
@@ -49,9 +53,10 @@ def run_plan(
     training, kept = hold_out(load_photos(folders))
     say(f"{len(training)} photos to train on, {len(kept)} kept back to validate")
     state = load_file(start) if start is not None else {}
+    on_device = cache(lambda: resident(training, device))  # once, and only for a plan that wants it
     for leg in plan.legs:
         # A leg saves what it trained; what it left alone comes from before.
-        state = state | _run_leg(plan, leg, training, kept, out, backbone, state, device, say)
+        state = state | _run_leg(plan, leg, training, on_device, kept, out, backbone, state, device, say)
     model = _build(plan, plan.legs[-1], backbone, state)
     return export(model, out / "seem-nano.safetensors", shared=backbone.name)
 
@@ -74,6 +79,7 @@ def _run_leg(
     plan: TrainingPlan,
     leg: Leg,
     training: Sequence[TrainingPhoto],
+    on_device: Callable[[], ResidentPhotos],
     kept: Sequence[TrainingPhoto],
     out: Path,
     backbone: Path,
@@ -92,7 +98,7 @@ def _run_leg(
     folder = out / leg.name
     step = train(
         model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        partial(_batches, training, leg.recipe),
+        _source(plan, leg, training, on_device),
         partial(loss_of, leg.recipe, rng),
         loop,
         folder,
@@ -111,8 +117,20 @@ def _groups(backbone: float, named: list[tuple[str, nn.Parameter]], decay: float
     return [*decayed(rest, decay), *decayed(own, decay, backbone)]
 
 
-def _batches(photos: Sequence[TrainingPhoto], recipe: SeemRecipe, seed: int) -> Iterator[ObjectBatch]:
-    return batches(photos, recipe, seed)
+def _source(
+    plan: TrainingPlan, leg: Leg, training: Sequence[TrainingPhoto], on_device: Callable[[], ResidentPhotos]
+) -> Callable[[int], Iterator[ObjectBatch]]:
+    """What the loop asks for batches, with the number that it counts steps from."""
+    if leg.device_views is None:
+        return partial(batches, training, leg.recipe)
+    rank = int(os.environ.get("RANK", "0"))
+    recipe = leg.recipe
+    views = DeviceViews(on_device(), recipe.view, leg.device_views, recipe.photos_a_step, plan.seed + (rank << 32))
+
+    def stream(start: int) -> Iterator[ObjectBatch]:
+        return feed(views, (start - first_seed(plan.seed, rank)) * leg.loop.accumulate)
+
+    return stream
 
 
 def _build(plan: TrainingPlan, leg: Leg, backbone: Path, state: dict[str, Tensor]) -> SeemNano:

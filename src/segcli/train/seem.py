@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from segcli.models.seem.click_path import PromptMaps
 from segcli.models.seem.nano import SeemNano
+from segcli.train.chance import Chance
+from segcli.train.device_users import DeviceUsers
 from segcli.train.simulate import loose_box, next_click, rough_mask, stroke
 from segcli.train.views import TrainingPhoto, View, ViewConfig, views
 
@@ -47,16 +49,21 @@ class SeemRecipe:
 
 @dataclass(frozen=True)
 class ObjectBatch:
-    """N objects on B views. images: uint8 [B, 3, S, S]; truth: [N, S/2, S/2] in 0..1; valid: [B, S/2, S/2]."""
+    """N objects on B views. images: uint8 [B, 3, S, S]; truth: [N, S/2, S/2] in 0..1; valid: [B, S/2, S/2].
+
+    chance: with what their users are simulated on the device; None for users on the CPU.
+    """
 
     images: Tensor
     truth: Tensor
     valid: Tensor
     image_of: Tensor
+    chance: Chance | None = None
 
     def to(self, device: torch.device) -> ObjectBatch:
         """The same batch on a device."""
-        return ObjectBatch(*(t.to(device) for t in (self.images, self.truth, self.valid, self.image_of)))
+        images, truth, valid, image_of = (t.to(device) for t in (self.images, self.truth, self.valid, self.image_of))
+        return ObjectBatch(images, truth, valid, image_of, self.chance)
 
 
 def batches(photos: Sequence[TrainingPhoto], recipe: SeemRecipe, seed: int) -> Iterator[ObjectBatch]:
@@ -67,7 +74,7 @@ def batches(photos: Sequence[TrainingPhoto], recipe: SeemRecipe, seed: int) -> I
         while True:
             yield collate([next(stream) for _ in range(recipe.photos_a_step)])
 
-    return _ahead(fresh(), 4)
+    return ahead(fresh(), 4)
 
 
 def collate(drawn: Sequence[View]) -> ObjectBatch:
@@ -163,12 +170,13 @@ def loss_of(recipe: SeemRecipe, rng: np.random.Generator, model: nn.Module, batc
     assert isinstance(model, SeemNano)
     batch = batch.to(next(model.parameters()).device)
     encoded = model.encode_features(model.encode_backbone(batch.images))
-    users = Users(batch, recipe, rng)
-    earlier = 0 if rng.random() < recipe.first else int(rng.integers(0, recipe.rounds))
+    draw: np.random.Generator | Chance = rng if batch.chance is None else batch.chance
+    users = Users(batch, recipe, rng) if batch.chance is None else DeviceUsers(batch, recipe, batch.chance)
+    earlier = 0 if draw.random() < recipe.first else int(draw.integers(0, recipe.rounds))
     for _ in range(earlier):
         with torch.no_grad():
             users.answer(model.answer(encoded, users.prompts(), batch.image_of, detail=False).final)
-    if recipe.again and not earlier and rng.random() < recipe.again:
+    if recipe.again and not earlier and draw.random() < recipe.again:
         with torch.no_grad():
             users.look_again(model.answer(encoded, users.prompts(), batch.image_of, detail=False).final)
     answer = model.answer(encoded, users.prompts(), batch.image_of, detail=recipe.detail)
@@ -213,7 +221,8 @@ def _bce_and_dice(logits: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor,
     return (bce * valid).sum((1, 2, 3)) / cells, dice
 
 
-def _ahead(stream: Iterator[_T], depth: int) -> Iterator[_T]:
+def ahead(stream: Iterator[_T], depth: int) -> Iterator[_T]:
+    """The elements of `stream`, up to `depth` of them made in a thread before they are asked for."""
     queue: Queue[_T | Exception] = Queue(depth)
 
     def fill() -> None:
