@@ -11,12 +11,14 @@ import torch
 from PIL import Image as Pillow
 from safetensors.torch import load_file
 
+from segcli.core.errors import CheckpointError
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.vocabulary import BUNDLED, Vocabulary
 from segcli.models.seem.words import WordHead
 from segcli.registry.places import BUNDLED as BUNDLED_FILES
 from segcli.train import word_bank
 from segcli.train.loop import LoopConfig, averaged, train
+from segcli.train.run import export
 from segcli.train.word_bank import BankConfig
 from segcli.train.word_views import UNLABELLED, allowed_words, load, looks
 from segcli.train.words import Objective, Validation, WordRecipe, batches, seem_with_words
@@ -124,6 +126,20 @@ def test_words_begin_afresh_or_where_a_checkpoint_left_them():
     fresh, kept = (seem_with_words(file, lite, BUNDLED, words).words for words in (None, file))
     assert torch.equal(kept.table, table)
     assert not torch.equal(fresh.table, table)
+
+
+def test_words_are_put_on_a_member_of_any_size_and_all_else_in_it_stays(tmp_path):
+    lite, start = BUNDLED_FILES / "lite0.safetensors", tmp_path / "own.safetensors"
+    own = SeemNano(NanoConfig(dim=32, heads=2, encoder_layers=1, encoder_ffn=32, widths=(8, 16, 16), decoder=False))
+    export(own, start, shared=lite.name)
+    made = seem_with_words(start, lite, FEW)
+    assert (made.config.dim, made.config.words) == (32, FEW.words)
+    kept = made.state_dict()
+    assert all(torch.equal(kept[k], v.half().float()) for k, v in own.state_dict().items() if k[:9] != "backbone.")
+    with pytest.raises(CheckpointError, match="holds no words of this member"):
+        seem_with_words(start, lite, FEW, start)
+    with pytest.raises(CheckpointError, match=r"is no seem-nano on own\.safetensors: .* does not fit"):
+        seem_with_words(start, start, FEW)
 
 
 def test_a_broad_label_may_be_called_by_any_narrower_word():
