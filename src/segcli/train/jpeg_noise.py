@@ -29,7 +29,7 @@ def jpeg_noise(images: Tensor, quality: Tensor) -> Tensor:
     transform = _cosines(images.device)
     ycc = torch.einsum("kc,bchw->bkhw", images.new_tensor(_TO_YCC), wide)
     ycc[:, 0] -= 128
-    blocks = ycc.view(len(ycc), 3, ycc.shape[2] // 8, 8, ycc.shape[3] // 8, 8)
+    blocks = ycc.reshape(len(ycc), 3, ycc.shape[2] // 8, 8, ycc.shape[3] // 8, 8)
     coefficients = torch.einsum("uy,vx,bcjyix->bcjuiv", transform, transform, blocks)
     step = _steps(quality.to(images.device))[:, :, None, :, None, :]
     coefficients = (coefficients / step).round() * step
