@@ -27,8 +27,8 @@ def filters(start: Tensor, stop: Tensor, length: Tensor, side: int, stored: int)
 
 def resample(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Planes [B, C, P, P] through filters of rows and columns, each [B, side, P]: float32 [B, C, side, side]."""
-    across = planes.float() @ columns.transpose(1, 2)[:, None]
-    return rows[:, None] @ across
+    across = planes.flatten(1, 2).float() @ columns.transpose(1, 2)  # all channels in one product
+    return rows[:, None] @ across.view(*planes.shape[:3], -1)
 
 
 def nearest(start: Tensor, stop: Tensor, length: Tensor, side: int) -> Tensor:
