@@ -7,7 +7,9 @@ import pytest
 
 from segcli.core.errors import UsageError
 from segcli.core.image import Image
+from segcli.models.layers.propagation.looks import object_look
 from segcli.models.layers.propagation.propagator import Propagator
+from segcli.models.layers.propagation.views import VIEWS
 
 SIZE = (96, 160)
 RED, BLUE = (220, 30, 30), (30, 60, 230)
@@ -188,3 +190,38 @@ def test_dropping_what_is_not_followed_names_what_is(fresh: Start):
 def test_an_impossible_memory_is_refused(fresh: Start, options: dict[str, int]):
     with pytest.raises(UsageError, match="give at least 0 and 1"):
         fresh(**options)
+
+
+def test_of_given_masks_the_first_and_the_latest_are_remembered_in_all_their_views(fresh: Start):
+    tracker = fresh()
+    counts, first = [], []
+    for x in (10, 14, 20):
+        tracker.step(red_at(x), {1: square(x, 30)})
+        state = tracker.state()
+        counts.append(int(state["1.given_near"]))
+        first.append(state["1.given_near.0.keys"])
+    assert counts == [len(VIEWS), 2 * len(VIEWS), 2 * len(VIEWS)]
+    np.testing.assert_array_equal(first[0], first[2])
+    np.testing.assert_array_equal(state["1.given_near.19.look"][:4], look_around(20))
+
+
+def look_around(x: int) -> list[int]:
+    look = object_look((x, 30, x + 28, 58), SIZE)
+    return [look.x0, look.y0, look.x1, look.y1]
+
+
+def test_a_correction_makes_the_target_model_forget_earlier_answers(fresh: Start):
+    tracker = fresh()
+    tracker.step(red_at(10), {1: square(10, 30)})
+    assert "1.gram" not in tracker.state()
+    tracker.step(red_at(14))
+    assert "1.gram" in tracker.state()
+    tracker.step(red_at(18), {1: square(18, 30)})
+    assert "1.gram" not in tracker.state()
+
+
+def test_a_tracker_without_a_memory_of_answers_learns_nothing_from_them(fresh: Start):
+    tracker = fresh(capacity=0)
+    tracker.step(red_at(10), {1: square(10, 30)})
+    tracker.step(red_at(14))
+    assert "1.gram" not in tracker.state()

@@ -1,7 +1,8 @@
 """Objects through a video: a look at the whole frame finds each one again, a look around it draws its border.
 
 Both looks read the same kind of memory: the frames with given masks, which stay, and the latest answers, a queue. What
-is remembered stays soft. The first look starts from where the object was, the second one from what the first found.
+is remembered stays soft. The first look starts from where the object was, the second one from what the first found; it
+remembers a given mask as several views, and asks a target model that is fitted to the object as well.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from segcli.models.layers.propagation.evidence import Kept, evidence
 from segcli.models.layers.propagation.looks import Look, cells_of, extent, network_input, object_look, whole_look
 from segcli.models.layers.propagation.network import PropagationNet
 from segcli.models.layers.propagation.record import KEPT_DTYPE, ObjectRecord, Seen, VideoRecord, pack, unpack
+from segcli.models.layers.propagation.target import target_logits
+from segcli.models.layers.propagation.views import VIEWS, View
 
 _LOST = -10.0  # logit of what is surely not the object
 _HALF = 0.5
@@ -142,9 +145,14 @@ class Propagator:
 
     def _see(self, pixels: Tensor, look: Look) -> tuple[Maps, Tensor]:
         """Maps of a look and keys [C, M]."""
-        kind = self.net.key.weight
-        maps = self.backbone(network_input(pixels, look).to(kind))
-        return maps, self.net.keys(maps)[0]
+        maps = self._maps(network_input(pixels, look))
+        return maps, self._keys(maps)
+
+    def _maps(self, seen: Tensor) -> Maps:
+        return self.backbone(seen.to(self.net.key.weight))
+
+    def _keys(self, maps: Maps) -> Tensor:
+        return self.net.keys(maps)[0]
 
     def _find(self, pixels: Tensor, look: Look, maps: Maps, keys: Tensor, followed: list[int]) -> dict[int, _Answer]:
         """Every followed object in the whole frame, then each in the window around it."""
@@ -186,7 +194,8 @@ class Propagator:
             return _Answer(canvas, None)
         near = object_look(box, size)
         maps, keys = self._see(pixels, near)
-        seen, votes = evidence(keys, near, held.given_near, held.recent_near, self._tau)
+        target = target_logits(held.target(), keys, near.grid)
+        seen, votes = evidence(keys, near, held.given_near, held.recent_near, self._tau, target=target)
         earlier = cells_of(rough[None], near)
         _, _, logits = self.net(maps, seen[None], votes[None], earlier[None])
         logits = logits.float()
@@ -218,15 +227,21 @@ class Propagator:
         mask = mask.to(self.device)
         box = extent((mask > _HALF).cpu().numpy())
         assert box is not None
-        window = object_look(box, (mask.shape[0], mask.shape[1]))
-        _, keys = self._see(pixels, window)
+        views = [self._viewed(view, box, mask, pixels) for view in VIEWS]
         earlier = cells_of(mask[None], look)
         seen = Seen(record.steps, earlier.flatten())
-        kept = Kept(window, keys.to(KEPT_DTYPE), cells_of(mask[None], window).flatten())
         if number in record.objects:
-            record.objects[number].correct(seen, kept, earlier)
+            record.objects[number].correct(seen, views, earlier)
         else:
-            record.objects[number] = ObjectRecord([seen], [kept], earlier)
+            record.objects[number] = ObjectRecord([seen], views, earlier)
+
+    def _viewed(self, view: View, box: tuple[int, int, int, int], mask: Tensor, pixels: Tensor) -> Kept:
+        """One view of a given mask [H, W] in 0..1 that lies in x0, y0, x1, y1."""
+        window = view.look(box, (mask.shape[0], mask.shape[1]))
+        seen, values = network_input(pixels, window), cells_of(mask[None], window)
+        if view.mirrored:
+            seen, values = seen.flip(-1), values.flip(-1)
+        return Kept(window, self._keys(self._maps(seen)).to(KEPT_DTYPE), values.flatten())
 
 
 def _softmax(logits: Tensor) -> Tensor:
