@@ -7,9 +7,7 @@ named classes apart. The layer of class names is thrown away at the end.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -358,29 +356,3 @@ def _known(values: Mapping[str, Any], words: set[str], path: Path) -> Mapping[st
     if odd:
         raise UsageError(f"{path}: unknown {', '.join(odd)}; it may say {', '.join(sorted(words))}")
     return values
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of this module."""
-    from segcli.registry.places import BUNDLED
-
-    parser = argparse.ArgumentParser(prog="python -m segcli.train.seggpt_nano", description="Train seggpt-nano.")
-    parser.add_argument("config", type=Path, help="the plan, such as configs/seggpt-nano.toml")
-    parser.add_argument("--data", type=Path, action="append", required=True, help="photos with masks; again for more")
-    parser.add_argument("--out", type=Path, required=True, help="where state, log and checkpoint go")
-    parser.add_argument("--bank", type=Path, help="where the features of views are kept (default: OUT/bank)")
-    parser.add_argument("--start", help="another run's state.pt, to go on from its averaged weights")
-    parser.add_argument("--backbone", type=Path, default=BUNDLED / "lite0.safetensors")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int)
-    given = parser.parse_args(arguments)
-    if given.threads is not None:
-        torch.set_num_threads(given.threads)
-    plan = read_plan(given.config)
-    folders, out = given.data, given.out
-    print(train(plan, folders, out, given.backbone, bank=given.bank, start=given.start, device=given.device))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
