@@ -208,20 +208,3 @@ def test_of_given_masks_the_first_and_the_latest_are_remembered_in_all_their_vie
 def look_around(x: int) -> list[int]:
     look = object_look((x, 30, x + 28, 58), SIZE)
     return [look.x0, look.y0, look.x1, look.y1]
-
-
-def test_a_correction_makes_the_target_model_forget_earlier_answers(fresh: Start):
-    tracker = fresh()
-    tracker.step(red_at(10), {1: square(10, 30)})
-    assert "1.gram" not in tracker.state()
-    tracker.step(red_at(14))
-    assert "1.gram" in tracker.state()
-    tracker.step(red_at(18), {1: square(18, 30)})
-    assert "1.gram" not in tracker.state()
-
-
-def test_a_tracker_without_a_memory_of_answers_learns_nothing_from_them(fresh: Start):
-    tracker = fresh(capacity=0)
-    tracker.step(red_at(10), {1: square(10, 30)})
-    tracker.step(red_at(14))
-    assert "1.gram" not in tracker.state()

@@ -33,26 +33,17 @@ class Kept:
 
 
 def evidence(
-    query: Tensor,
-    look: Look,
-    given: Sequence[Kept],
-    recent: Sequence[Kept],
-    tau: Tensor,
-    *,
-    lost: bool = False,
-    target: Tensor | None = None,
+    query: Tensor, look: Look, given: Sequence[Kept], recent: Sequence[Kept], tau: Tensor, *, lost: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Maps [CHANNELS, h, w] and votes [2, h, w] (logits: `given` may be anywhere, `recent` near) for one object.
 
     query: [C, N] keys of `look`. tau: temperature of the cosines. With nothing recent, `given` stands in for it. An
-    object that was `lost` may come back anywhere, so nothing is held to be near then. target: logits [N] of a model of
-    the object (target.py), which join both votes.
+    object that was `lost` may come back anywhere, so nothing is held to be near then.
     """
     maps, votes = [], []
     for kept, near in ((given, False), (recent or given[-1:], not lost)):
         inside, outside = compare(query, look, kept, tau, near=near)
-        logits = inside - outside if target is None else inside - outside + target
-        logits = logits.clamp(-_LARGEST, _LARGEST)
+        logits = (inside - outside).clamp(-_LARGEST, _LARGEST)
         usual = torch.log(torch.tensor(_NEIGHBOURS))
         votes.append(logits)
         maps.append(logits / (_LARGEST / 2))

@@ -1,8 +1,8 @@
 """Objects through a video: a look at the whole frame finds each one again, a look around it draws its border.
 
 Both looks read the same kind of memory: the frames with given masks, which stay, and the latest answers, a queue. What
-is remembered stays soft. The first look starts from where the object was, the second one from what the first found; it
-remembers a given mask as several views, and asks a target model that is fitted to the object as well.
+is remembered stays soft. The first look starts from where the object was, the second one from what the first found and
+remembers a given mask in several views.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from segcli.models.layers.propagation.evidence import Kept, evidence
 from segcli.models.layers.propagation.looks import Look, cells_of, extent, network_input, object_look, whole_look
 from segcli.models.layers.propagation.network import PropagationNet
 from segcli.models.layers.propagation.record import KEPT_DTYPE, ObjectRecord, Seen, VideoRecord, pack, unpack
-from segcli.models.layers.propagation.target import target_logits
 from segcli.models.layers.propagation.views import VIEWS, View
 
 _LOST = -10.0  # logit of what is surely not the object
@@ -194,8 +193,7 @@ class Propagator:
             return _Answer(canvas, None)
         near = object_look(box, size)
         maps, keys = self._see(pixels, near)
-        target = target_logits(held.target(), keys, near.grid)
-        seen, votes = evidence(keys, near, held.given_near, held.recent_near, self._tau, target=target)
+        seen, votes = evidence(keys, near, held.given_near, held.recent_near, self._tau)
         earlier = cells_of(rough[None], near)
         _, _, logits = self.net(maps, seen[None], votes[None], earlier[None])
         logits = logits.float()

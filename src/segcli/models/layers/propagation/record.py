@@ -14,7 +14,6 @@ from torch import Tensor
 
 from segcli.models.layers.propagation.evidence import Kept
 from segcli.models.layers.propagation.looks import Look
-from segcli.models.layers.propagation.target import Equations, after, fitted, mean_equations
 
 KEPT_DTYPE = torch.float16
 _PARTS = ("given", "recent", "given_near", "recent_near")
@@ -34,7 +33,6 @@ class ObjectRecord:
 
     given, recent:           looks at whole frames; their keys are shared with other objects.
     given_near, recent_near: looks around the object; of each given mask several views, the plain one last.
-    answers:                 equations of its target model for what was found of it.
     earlier:                 its latest soft mask over the cells of a whole frame, [1, h, w].
     lost:                    it was out of sight in the latest frame.
     """
@@ -45,9 +43,6 @@ class ObjectRecord:
     recent: deque[Seen] = field(default_factory=deque)
     recent_near: deque[Kept] = field(default_factory=deque)
     lost: bool = False
-    answers: Equations | None = None
-    _given: Equations | None = None  # follows from given_near
-    _filter: Tensor | None = None  # follows from both
 
     def correct(self, seen: Seen, views: list[Kept], earlier: Tensor) -> None:
         """Take a later given mask: the first one stays, and answers that were not good enough are forgotten."""
@@ -55,7 +50,6 @@ class ObjectRecord:
         self.recent.clear()
         self.recent_near.clear()
         self.earlier, self.lost = earlier, False
-        self.answers = self._given = self._filter = None
 
     def answer(self, seen: Seen, kept: Kept, capacity: int) -> None:
         """Put an answer at the end of the queues and let the oldest go."""
@@ -64,16 +58,6 @@ class ObjectRecord:
         while len(self.recent) > capacity:
             self.recent.popleft()
             self.recent_near.popleft()
-        if capacity:
-            self.answers, self._filter = after(self.answers, kept), None
-
-    def target(self) -> Tensor:
-        """The weights of its target model (target.py) as it is now."""
-        if self._filter is None:
-            if self._given is None:
-                self._given = mean_equations(self.given_near)
-            self._filter = fitted(self._given, self.answers)
-        return self._filter
 
 
 @dataclass
@@ -107,9 +91,6 @@ def pack(record: VideoRecord) -> dict[str, NDArray[Any]]:
     for number, held in record.objects.items():
         arrays[f"{number}.earlier"] = _array(held.earlier)
         arrays[f"{number}.lost"] = np.array(held.lost)
-        if held.answers is not None:
-            arrays[f"{number}.gram"] = _array(held.answers.gram)
-            arrays[f"{number}.moment"] = _array(held.answers.moment)
         for part in _PARTS:
             entries = list(getattr(held, part))
             arrays[f"{number}.{part}"] = np.array(len(entries))
@@ -149,9 +130,6 @@ def unpack(arrays: Mapping[str, NDArray[Any]], device: torch.device) -> VideoRec
                 for p in prefixes
             ]
 
-        answers = None
-        if f"{number}.gram" in arrays:
-            answers = Equations(*(_tensor(arrays[f"{number}.{part}"], device) for part in ("gram", "moment")))
         record.objects[number] = ObjectRecord(
             seen("given"),
             kept("given_near"),
@@ -159,7 +137,6 @@ def unpack(arrays: Mapping[str, NDArray[Any]], device: torch.device) -> VideoRec
             deque(seen("recent")),
             deque(kept("recent_near")),
             bool(arrays[f"{number}.lost"]),
-            answers,
         )
     return record
 

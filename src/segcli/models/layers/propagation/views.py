@@ -2,7 +2,7 @@
 
 What the cells of an object look like depends on its size in the window and on where it lies in the 32 pixel grid of the
 backbone's coarsest level. The frames to come show it otherwise than the given one, so that one is remembered as several
-views (made-up views of the one labelled frame also teach FRTM's target model: Robinson et al. 2020, section 3.4).
+views (made-up views of the one labelled frame also teach the target model of FRTM, Robinson et al. 2020).
 """
 
 from __future__ import annotations
