@@ -85,7 +85,7 @@ REFUSED = [
     (["point", CAT, "--nope"], "no such option: --nope"),
     (["pint", CAT], "Did you mean 'point'?"),
     ([], "seg: missing command"),
-    (["train", "seem"], "seg train: --data DIR is missing; see `seg train seem --help`"),
+    (["train", "seem"], "seg train: --data DIR|FILE is missing; see `seg train seem --help`"),
     (["models", "pull"], "seg models: NAME is missing"),
     (["models"], "seg models: missing command"),
     (["--nope"], "seg: no such option: --nope"),

@@ -65,7 +65,9 @@ def words(
 def vos(
     data: Annotated[
         list[str],
-        typer.Option("--data", metavar="DIR", help="A folder with images/ and masks/ (object ids, 255 ignored)."),
+        typer.Option(
+            "--data", metavar="DIR|FILE", help="A folder with images/ and masks/ (ids, 255 ignored), or a pack of them."
+        ),
     ],
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
     config: Annotated[str, typer.Option("--config", metavar="FILE", help="The plan, see configs/vos-nano.toml.")],
