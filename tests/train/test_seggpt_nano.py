@@ -191,6 +191,33 @@ def test_an_absent_class_is_asked_about_in_a_photo_that_does_not_show_it(tmp_pat
         assert all(bool(batch.masks[e].any()) for e in question.examples)
 
 
+def test_nobody_asks_about_a_class_that_a_photos_source_never_names(tmp_path: Path, photos: Path) -> None:
+    for number, name in enumerate(("balls", "boxes")):  # each source names one class, whatever its photos show
+        shutil.copytree(photos, tmp_path / "apart" / name)
+        lines = [json.loads(line) for line in (photos / "objects.jsonl").read_text().splitlines()]
+        for line in lines:
+            line["objects"] = [line["objects"][number]]
+        (tmp_path / "apart" / name / "objects.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    bank = make_bank([tmp_path / "apart"], tmp_path / "bank", PLAN.views, SegGPTNano(PLAN.model).backbone)
+    source = Episodes(bank, range(16), frozenset(), replace(PLAN.recipe.draw, absent=1.0, twins=0))
+    batch = next(source.stream(0))
+    assert source.classes == ["ball", "box"]
+    assert all(bool(batch.masks[q.query].any()) for q in batch.questions)
+
+
+def test_questions_come_with_as_many_examples_as_the_plan_says(trained: Path) -> None:
+    plain = episodes_of(trained)
+    for shares, wanted in (({"single": 1.0}, 1), ({"single": 0.0, "all_shown": 1.0}, PLAN.recipe.draw.photos - 1)):
+        draw = replace(PLAN.recipe.draw, twins=0, **shares)
+        batch = next(Episodes(plain.bank, range(8), frozenset(), draw).stream(0))
+        assert {len(q.examples) for q in batch.questions} == {wanted}
+
+
+def test_only_losses_of_overlap_count_as_overlap_does() -> None:
+    weighed = Recipe(overlap=2.0).weighed({"bce": torch.tensor(3.0), "first-dice": torch.tensor(0.5)})
+    assert {name: float(value) for name, value in weighed.items()} == {"bce": 3.0, "first-dice": 1.0}
+
+
 def test_fewer_examples_are_the_first_ones_of_more(trained: Path) -> None:
     source = episodes_of(trained)
     one, five = (fixed_episodes(source, source.classes, shots, 4, seed=0) for shots in (1, 5))

@@ -46,21 +46,26 @@ class Recipe:
     """hold_out: each so-many-th photo is kept back. unseen: classes that are not trained on, only validated.
 
     validated: episodes of each group of the validation, of which the lean of the answers is chosen too.
-    readout, classes: weights of the losses on the learned keys; first: of those on the answer before the second look
-    at the photo. smoothing: of the classes' labels. noise: spread of the channels' random scale. kept: cells of a
-    memory that a step compares with (of each space, drawn at random).
+    overlap: weight of the dice losses. readout, classes: of the losses on the learned keys; first: of those on the
+    answer before the second look at the photo. smoothing: of the classes' labels. noise: spread of the channels' random
+    scale. kept: cells of a memory that a step compares with (of each space, drawn at random).
     """
 
     draw: Draw = field(default_factory=Draw)
     hold_out: int = 8
     unseen: tuple[str, ...] = ()
     validated: int = 24
+    overlap: float = 1.0
     readout: float = 0.5
     classes: float = 0.5
     first: float = 0.4
     smoothing: float = 0.0
     noise: float = 0.1
     kept: int = 500
+
+    def weighed(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of masks as they count."""
+        return {name: value * self.overlap if name.endswith("dice") else value for name, value in losses.items()}
 
 
 @dataclass(frozen=True)
@@ -119,10 +124,10 @@ def loss_of(recipe: Recipe, detail: bool, trainee: nn.Module, batch: EpisodeBatc
     answer = network.answer(features, queries, found, [q.kind for q in batch.questions], detail=detail)
     truth, known = masks[queries][:, None], valid[queries][:, None]
     if answer.logits is not None:
-        return mask_losses("", answer.logits, truth, known)
+        return recipe.weighed(mask_losses("", answer.logits, truth, known))
     coarse, coarse_known = F.avg_pool2d(truth, 4), (F.avg_pool2d(known, 4) > 0.5).float()
-    losses = mask_losses("", answer.coarse, coarse, coarse_known)
-    early = mask_losses("first-", answer.first, coarse, coarse_known)
+    losses = recipe.weighed(mask_losses("", answer.coarse, coarse, coarse_known))
+    early = recipe.weighed(mask_losses("first-", answer.first, coarse, coarse_known))
     losses |= {name: recipe.first * value for name, value in early.items()}
     read = torch.stack([e.readout for e in found]).clamp(1e-4, 1 - 1e-4)
     losses["readout"] = recipe.readout * F.binary_cross_entropy(read, coarse[:, 0])

@@ -144,8 +144,9 @@ class EpisodeBatch:
 class Draw:
     """How a step is drawn: `classes` classes with `photos` photos each, `queries` of which are asked, and `twins`.
 
-    pasted: how many of the views get a block of another view's cells, its objects included. absent: how many of the
-    questions about a class are asked again about a photo that does not show it.
+    single, all_shown: how many of the questions about a class come with one example, and how many with all that were
+    drawn; the others with any number. pasted: how many of the views get a block of another view's cells, its objects
+    included. absent: how many of the questions about a class are asked again about a photo that does not show it.
     """
 
     classes: int = 3
@@ -154,6 +155,8 @@ class Draw:
     twins: int = 3
     least: float = 0.012  # share of a view that a target covers
     most: float = 0.85
+    single: float = 0.4
+    all_shown: float = 0.0
     pasted: float = 0.0
     absent: float = 0.0
 
@@ -167,6 +170,9 @@ class Episodes:
         self.shown: dict[str, dict[int, list[int]]] = defaultdict(dict)  # class -> photo -> views
         self.objects: list[tuple[int, tuple[int, ...]]] = []
         self.photos = list(photos)
+        self.of_source: dict[str, set[str]] = defaultdict(set)  # classes that a source names at all
+        for listed in bank.photos:
+            self.of_source[listed.source] |= {c for c in listed.classes.values() if c}
         for photo in photos:
             classes = bank.photos[photo].classes
             for name in sorted({c for c in classes.values() if c} - without):
@@ -211,16 +217,23 @@ class Episodes:
         places = np.arange(first, len(targets))
         for query in places[: self.draw.queries]:
             others = rng.permutation(places[places != query])
-            shots = 1 if rng.random() < 0.4 else int(rng.integers(1, len(others) + 1))
+            chance, shots = rng.random(), int(rng.integers(1, len(others) + 1))
+            if chance < self.draw.single + self.draw.all_shown:
+                shots = 1 if chance < self.draw.single else len(others)
             questions.append(Question(int(query), tuple(int(o) for o in others[:shots]), "semantic"))
 
     def _absent(self, targets: list[Target], questions: list[Question], rng: np.random.Generator) -> None:
-        """Ask some questions again about a photo drawn for another class, if it does not show this one."""
+        """Ask some questions again about a photo drawn for another class, if it does not show this one.
+
+        A photo whose source never names the class may show it all the same, and is not asked about.
+        """
         drawn = list(targets)
         for question in list(questions):
             name = targets[question.query].name
             other = drawn[int(rng.integers(len(drawn)))]
-            if rng.random() < self.draw.absent and name not in self._photo(other).classes.values():
+            photo = self._photo(other)
+            named = name in self.of_source[photo.source]
+            if rng.random() < self.draw.absent and named and name not in photo.classes.values():
                 targets.append(Target(other.row, (), name))
                 questions.append(Question(len(targets) - 1, question.examples, question.kind))
 

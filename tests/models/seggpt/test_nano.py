@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
-from segcli.models.seggpt.nano import NanoConfig, SegGPTNano
+from segcli.models.seggpt.nano import NanoConfig, Overall, SegGPTNano
 from segcli.models.seggpt.nano_memory import remember
 
 CONFIG = NanoConfig(side=64, hidden=16, embed=8, blocks=1, widths=(16, 16, 8))
@@ -62,6 +62,25 @@ def test_the_second_look_at_a_photo_changes_the_answer_and_not_the_first_one() -
     torch.testing.assert_close(before.first, after.first)
     torch.testing.assert_close(before.first, before.coarse)
     assert not torch.allclose(before.coarse, after.coarse)
+
+
+def test_a_deeper_embedding_begins_with_the_keys_of_a_shallower_one() -> None:
+    shallow = untrained()
+    deep = SegGPTNano(replace(CONFIG, blocks=3)).eval()
+    assert not deep.load_state_dict(shallow.state_dict(), strict=False).unexpected_keys
+    photo = torch.rand(1, 3, 64, 64) * 255
+    with torch.inference_mode():
+        torch.testing.assert_close(deep.features(photo).keys[-1], shallow.features(photo).keys[-1])
+
+
+def test_a_word_on_the_whole_plane_reaches_every_cell() -> None:
+    torch.manual_seed(0)
+    overall, plane = Overall(8), torch.randn(1, 8, 5, 5)
+    other = plane.clone()
+    other[:, :, 0, 0] += 5
+    torch.testing.assert_close(overall(plane), plane)
+    torch.nn.init.normal_(overall.leave.weight)
+    assert bool(((overall(other) - other) != (overall(plane) - plane)).flatten(2).any(1).all())
 
 
 def test_photos_of_a_batch_do_not_see_each_other() -> None:

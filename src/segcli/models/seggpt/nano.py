@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,13 +26,15 @@ KINDS: tuple[Kind, ...] = ("semantic", "instance")
 Keys = tuple[Tensor, ...]
 LEVELS = ("res3", "res4", "res5")
 _RULE_GAIN = 12.0
+_L = TypeVar("_L", nn.Conv2d, nn.Linear)
 
 
 @dataclass(frozen=True)
 class NanoConfig:
     """Sizes. side: input pixels of a look, a multiple of 32. hidden, embed: channels of the embedding at stride 16.
 
-    widths: decoder channels at strides 16, 8, 4. nearest: cells whose cosines are averaged. lean: added to every
+    blocks: of the embedding. depth: residual blocks of each of the decoder's two stages at stride 16, dilated by 1, 2,
+    4, … widths: decoder channels at strides 16, 8, 4. nearest: cells whose cosines are averaged. lean: added to every
     logit; what is unsure scores best when it is marked from less than a half on, and validation says from where.
     """
 
@@ -40,7 +42,8 @@ class NanoConfig:
     side: int = 320
     hidden: int = 160
     embed: int = 96
-    blocks: int = 2
+    blocks: int = 4
+    depth: int = 3
     widths: tuple[int, int, int] = (64, 48, 24)
     nearest: int = 5
     lean: float = 0.0
@@ -69,18 +72,32 @@ class NanoFeatures:
 
 
 class Residual(nn.Module):
-    """x + two 3x3 convolutions of it, the first dilated."""
+    """x + two 3x3 convolutions of it, the first dilated. Starts as x: deeper may go on from what is shallower."""
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(8, channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = _starts_at_zero(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> the same."""
         y: Tensor = self.second(F.silu(self.first(F.silu(self.norm(x)))))
         return x + y
+
+
+class Overall(nn.Module):
+    """x + what all of x says, in every cell: that a target is not in a photo no cell can tell. Starts as x."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(2 * channels, channels)
+        self.leave = _starts_at_zero(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> the same."""
+        y: Tensor = self.leave(F.silu(self.enter(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))))
+        return x + y[:, :, None, None]
 
 
 class Embedding(nn.Module):
@@ -93,7 +110,11 @@ class Embedding(nn.Module):
         super().__init__()
         self.enter = nn.Conv2d(channels, config.hidden, 1)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.GroupNorm(8, config.hidden), nn.SiLU(), nn.Conv2d(config.hidden, config.hidden, 1))
+            nn.Sequential(
+                nn.GroupNorm(8, config.hidden),
+                nn.SiLU(),
+                _starts_at_zero(nn.Conv2d(config.hidden, config.hidden, 1)),
+            )
             for _ in range(config.blocks)
         )
         self.scene = nn.Linear(config.hidden, config.hidden)
@@ -115,10 +136,10 @@ class Decoder(nn.Module):
         super().__init__()
         coarse, mid, thin = config.widths
         self.enter = nn.Conv2d(config.hidden + 3 * config.embed + EVIDENCE * spaces + len(KINDS), coarse, 1)
-        self.coarse = nn.Sequential(Residual(coarse), Residual(coarse, 2))
+        self.coarse = _stage(coarse, config.depth)
         self.coarse_out = _starts_at_zero(nn.Conv2d(coarse, 1, 1))
         self.own_in = nn.Conv2d(1 + OWN * spaces, coarse, 1)
-        self.again = nn.Sequential(Residual(coarse), Residual(coarse, 2))
+        self.again = _stage(coarse, config.depth)
         self.again_out = _starts_at_zero(nn.Conv2d(coarse, 1, 1))
         self.middle_in = nn.Conv2d(middle, 32, 1)
         self.join_middle = nn.Conv2d(coarse + 33, mid, 3, padding=1)
@@ -157,7 +178,13 @@ class NanoAnswer:
     logits: Tensor | None
 
 
-def _starts_at_zero(layer: nn.Conv2d) -> nn.Conv2d:
+def _stage(channels: int, depth: int) -> nn.Sequential:
+    """Residual blocks that see wider and wider, and before the last of them a word on the whole plane."""
+    blocks: list[nn.Module] = [Residual(channels, 2**number) for number in range(depth)]
+    return nn.Sequential(*blocks[:-1], Overall(channels), blocks[-1])
+
+
+def _starts_at_zero(layer: _L) -> _L:
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
