@@ -99,16 +99,28 @@ def test_a_tuned_backbone_leaves_the_shared_one_alone_and_comes_with_the_checkpo
     start = EfficientNetLite().state_dict()
     save_file({f"backbone.{k}": v for k, v in start.items()}, backbone)
     tuned = PLAN.replace("[model]", "[model]\ntuned = true", 1)
-    plan.write_text(tuned.replace("decoder = false", "decoder = false\nbackbone = 0.1", 1))
+    leg = 'decoder = false\nbackbone = 0.1\nfrozen = ["click_backbone.stem."]'
+    plan.write_text(tuned.replace("decoder = false", leg, 1))
     done = seg("train", "seem", "--data", data, "--config", plan, "--out", out, "--backbone", backbone)
     assert done.returncode == 0, done.stderr
     written = load_file(out / "seem-nano.safetensors")
     assert not any(name.startswith("backbone.") for name in written)
     moved = [n for n, t in start.items() if not torch.equal(written[f"click_backbone.{n}"], t.half())]
     assert len(moved) > len(start) / 2
+    assert not any(name.startswith("stem.") for name in moved)  # frozen
     legs = [load_state(out / leg / "state.pt")["average"] for leg in ("clicks", "detail")]
     assert any(name.startswith("click_backbone.") for name in legs[0])
     assert all(name.startswith("detail.") for name in legs[1])
+
+
+def test_a_part_that_the_model_does_not_have_is_named_before_anything_is_trained(data: Path, tmp_path: Path) -> None:
+    plan, out, backbone = tmp_path / "plan.toml", tmp_path / "run", tmp_path / "lite0.safetensors"
+    save_file({f"backbone.{k}": v for k, v in EfficientNetLite().state_dict().items()}, backbone)
+    plan.write_text(PLAN.replace("decoder = false", 'decoder = false\nfrozen = ["click_backbone."]', 1))
+    done = seg("train", "seem", "--data", data, "--config", plan, "--out", out, "--backbone", backbone)
+    assert done.returncode == 2
+    assert "leg clicks: no parameter begins with click_backbone.;" in done.stderr.splitlines()[-1]
+    assert not (out / "clicks" / "log.jsonl").exists()
 
 
 def test_a_folder_without_pairs_is_named(tmp_path: Path) -> None:
@@ -128,6 +140,8 @@ def test_a_folder_without_pairs_is_named(tmp_path: Path) -> None:
         ("[[legs]]\nname = 'a'\nloop = { stps = 3 }", "leg 1: unknown stps"),
         ("[[legs]]\nsteps = 3", "leg 1: unknown steps"),
         ("[[legs]]\ndecoder = true", "leg 1: has no name"),
+        ("[[legs]]\nname = 'a'\nparts = 'detail.'", "leg 1: parts is no list of names"),
+        ("[[legs]]\nname = 'a'\nfrozen = [1]", "leg 1: frozen is no list of names"),
         ("[[legs", "is not TOML"),
     ],
 )

@@ -25,6 +25,7 @@ class Leg:
     """One stretch of training.
 
     parts:    only parameters whose name begins with one of them are trained (empty: all).
+    frozen:   of these, parameters whose name begins with one of `frozen` stay as they are.
     backbone: learning rate of the click path's own backbone, as a part of the others' (0: it stays as it is).
     device_views: how views are made on the device; None: views and users are made on the CPU.
     """
@@ -33,6 +34,7 @@ class Leg:
     recipe: SeemRecipe
     loop: LoopConfig
     parts: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     decoder: bool = True
     backbone: float = 0.0
     device_views: DeviceViewConfig | None = None
@@ -62,7 +64,7 @@ def read_plan(path: Path) -> TrainingPlan:
     legs = []
     for number, row in enumerate(table.get("legs", []), start=1):
         where = f"{path}: leg {number}"
-        _only(row, {"name", "parts", "decoder", "backbone", "view", "recipe", "loop", "device_views"}, where)
+        _only(row, {"name", "parts", "frozen", "decoder", "backbone", "view", "recipe", "loop", "device_views"}, where)
         if not isinstance(row.get("name"), str):
             raise UsageError(f'{where}: has no name; add name = "…"')
         recipe = {"view": _fill(ViewConfig, row.get("view", {}), where), **row.get("recipe", {})}
@@ -71,7 +73,8 @@ def read_plan(path: Path) -> TrainingPlan:
                 row["name"],
                 _fill(SeemRecipe, recipe, where),
                 _fill(LoopConfig, row.get("loop", {}), where),
-                tuple(row.get("parts", ())),
+                _prefixes(row, "parts", where),
+                _prefixes(row, "frozen", where),
                 bool(row.get("decoder", True)),
                 float(row.get("backbone", 0.0)),
                 _device_views(row["device_views"], where) if "device_views" in row else None,
@@ -82,6 +85,14 @@ def read_plan(path: Path) -> TrainingPlan:
     if not legs:
         raise UsageError(f"{path}: has no [[legs]]; a plan needs one at least")
     return TrainingPlan(model, tuple(legs), int(table.get("seed", 0)))
+
+
+def _prefixes(row: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    """A leg's `parts` or `frozen`. A string alone would be read as a list of letters, and train something else."""
+    names = row.get(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise UsageError(f'{where}: {key} is no list of names; write for example {key} = ["detail."]')
+    return tuple(names)
 
 
 def _device_views(row: Mapping[str, Any], where: str) -> DeviceViewConfig:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segcli.core.errors import CheckpointError
+from segcli.core.errors import CheckpointError, UsageError
 from segcli.models.layers.loading import load_strict
 from segcli.models.seem.nano import SeemNano
 from segcli.models.seem.nano_predictor import accepted
@@ -89,9 +89,10 @@ def _run_leg(
 ) -> dict[str, Tensor]:
     torch.manual_seed(plan.seed)
     model = _build(plan, leg, backbone, state)
+    _check_prefixes(leg, [name for name, _ in model.named_parameters()])
     for name, parameter in model.named_parameters():
         trained = not name.startswith("backbone.") and (not leg.parts or name.startswith(leg.parts))
-        trained &= leg.backbone > 0 or not name.startswith(_OWN_BACKBONE)
+        trained &= not name.startswith(leg.frozen) and (leg.backbone > 0 or not name.startswith(_OWN_BACKBONE))
         parameter.requires_grad_(trained)
     rng = np.random.default_rng(plan.seed)
     loop = replace(leg.loop, seed=plan.seed)
@@ -108,6 +109,13 @@ def _run_leg(
     )
     say(f"leg {leg.name}: {step} of {loop.steps} steps; log and pictures in {folder}")
     return averaged(model, folder / "state.pt")
+
+
+def _check_prefixes(leg: Leg, names: Sequence[str]) -> None:
+    for prefix in leg.parts + leg.frozen:
+        if not any(name.startswith(prefix) for name in names):
+            tops = sorted({name.split(".")[0] + "." for name in names})
+            raise UsageError(f"leg {leg.name}: no parameter begins with {prefix}; they begin with {', '.join(tops)}")
 
 
 def _groups(backbone: float, named: list[tuple[str, nn.Parameter]], decay: float) -> list[dict[str, Any]]:
