@@ -195,6 +195,25 @@ def test_a_second_run_does_nothing_another_one_is_refused_and_json_counts(vos, v
     assert ids(tmp_path / "seg-out/clip/00000.png")[36, 12] == 1
 
 
+def test_json_says_in_how_many_frames_each_object_has_a_mask(vos, video):
+    words = (video, "--at", "12,14", "--at", "3=12,36@2", "--drop", "1@5", "--json")
+    done, before = vos(*words), vos(*words)
+    for ran in (done, before):
+        item, last = ran.lines
+        assert item["masks"] == [5, 4]
+        assert last["summary"]["empty"] == 0
+    assert before.lines[0]["skipped"]
+
+
+def test_an_object_that_no_frame_shows_is_counted_as_empty_and_named(vos):
+    data = b"".join(clips.picture(index).tobytes() for index in range(3))
+    raw = ("-", "--raw", f"{clips.SIZE[1]}x{clips.SIZE[0]}", "--json")
+    ran = vos(*raw, "--at", "12,14", "--at", "2=12,36@7", stdin=data)  # its frame never comes
+    item, last = ran.lines
+    assert (ran.code, item["masks"], last["summary"]["empty"]) == (0, [3, 0], 1)
+    assert "nothing found in - (1 of 2 objects)" in ran.stderr
+
+
 def test_a_dry_run_names_the_videos_and_writes_nothing(vos, video, tmp_path):
     ran = vos(video, "--at", "12,14", "-n")
     assert (ran.code, ran.stdout.decode().strip()) == (0, str(video))

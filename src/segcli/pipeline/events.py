@@ -11,6 +11,9 @@ from segcli.core.errors import RequirementError
 Record = dict[str, Any]
 """One JSON line: what became of one ask of one photo."""
 
+_EMPTY_NAMES = 3
+"""Items with an empty answer that the summary names; a run may have a million."""
+
 
 @dataclass
 class Summary:
@@ -20,7 +23,7 @@ class Summary:
     done: int = 0
     skipped: int = 0
     failed: int = 0
-    empty: int = 0  # items, done now or before, with an ask whose answer has no mask
+    empty: int = 0  # items, done now or before, with an ask (in a video: an object) that has no mask
     empty_names: list[str] = field(default_factory=list)  # the first of these
     needs_masks: bool = False  # an empty answer is a requirement that is not met
     refused: int = 0  # those of the failed whose output exists and is not this run's to replace
@@ -62,6 +65,15 @@ class Summary:
         }
 
 
+def count_empty(summary: Summary, name: str, masks: Sequence[int], what: str) -> None:
+    """Count an item one of whose `what` ("asks", "objects") has no mask."""
+    if 0 in masks:
+        summary.empty += 1
+        if len(summary.empty_names) < _EMPTY_NAMES:
+            part = f" ({masks.count(0)} of {len(masks)} {what})" if any(masks) else ""
+            summary.empty_names.append(name + part)
+
+
 class Events:
     """Base of what listens to a run; every method may be left as it is (it does nothing).
 
@@ -77,7 +89,7 @@ class Events:
     def done(self, image: str, files: Sequence[str], records: Sequence[Record], masks: Sequence[int]) -> None:
         """An item was answered, its files are written; `masks` says how many masks the answer to each ask has.
 
-        With `wants_records` there is one record an ask.
+        Of a video it says in how many frames each object has one. With `wants_records` there is one record an ask.
         """
 
     def skipped(self, image: str, files: Sequence[str], records: Sequence[Record], masks: Sequence[int]) -> None:

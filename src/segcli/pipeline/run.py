@@ -23,7 +23,7 @@ from segcli.io.formats.contract import Format, Rendered
 from segcli.models.api import Promptable
 from segcli.pipeline.answering import Answering, Here
 from segcli.pipeline.engine import Engine, Failed, Finished, Outcome, Skipped
-from segcli.pipeline.events import Events, Record, Summary
+from segcli.pipeline.events import Events, Record, Summary, count_empty
 from segcli.pipeline.journal import Entry, Journal
 from segcli.pipeline.names import Names
 from segcli.pipeline.plan import Item, Plan
@@ -34,9 +34,6 @@ from segcli.pipeline.work import Writer
 
 if TYPE_CHECKING:
     from segcli.pipeline.on_ray import Wish
-
-_EMPTY_NAMES = 3
-"""Photos with an empty answer that the summary names; a run may have a million."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +168,11 @@ def _told(
         match outcome:
             case Finished():
                 summary.done += 1
-                _empty(outcome, summary)
+                count_empty(summary, outcome.item.name, outcome.entry.masks, "asks")
                 events.done(outcome.item.name, *_told_of(outcome.entry, plan))
             case Skipped():
                 summary.skipped += 1
-                _empty(outcome, summary)
+                count_empty(summary, outcome.item.name, outcome.entry.masks, "asks")
                 events.skipped(outcome.item.name, *_told_of(outcome.entry, plan))
             case Failed():
                 summary.failed += 1
@@ -186,16 +183,6 @@ def _told(
         if how.max_failures is not None and summary.failed >= how.max_failures:
             summary.stopped = f"stopped: {summary.failed} failed"
             stop.enough = True
-
-
-def _empty(outcome: Finished | Skipped, summary: Summary) -> None:
-    """Count an item that has an ask without a mask."""
-    masks = outcome.entry.masks
-    if 0 in masks:
-        summary.empty += 1
-        if len(summary.empty_names) < _EMPTY_NAMES:
-            part = f" ({masks.count(0)} of {len(masks)} asks)" if any(masks) else ""
-            summary.empty_names.append(outcome.item.name + part)
 
 
 def _told_of(entry: Entry, plan: Plan) -> tuple[list[str], list[Record], tuple[int, ...]]:

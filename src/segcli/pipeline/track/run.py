@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from segcli.core.errors import CheckpointError, DeviceError, SegError, StorageError, UsageError
 from segcli.io import atomic, stream
 from segcli.models.api import Tracker, Tracking
-from segcli.pipeline.events import Events, Summary
+from segcli.pipeline.events import Events, Summary, count_empty
 from segcli.pipeline.identity import Identity
 from segcli.pipeline.journal import Entry, Journal
 from segcli.pipeline.plan import fingerprint
@@ -29,7 +29,7 @@ from segcli.pipeline.track.identity import of_video, same_video
 from segcli.pipeline.track.outputs import Outputs, listing
 from segcli.pipeline.track.passes import Forward, FrameSink, Job, backward
 from segcli.pipeline.track.plan import VideoItem, VideoPlan
-from segcli.pipeline.track.prompts import read_script
+from segcli.pipeline.track.prompts import Script, read_script
 from segcli.pipeline.track.sinks import LinesSink, LogSink, record_line
 from segcli.pipeline.track.store import FOLDER, Log, Saved, read_log, true_length
 
@@ -95,7 +95,7 @@ def run_videos(
 def _one(runner: _Runner, item: VideoItem, summary: Summary, events: Events) -> None:
     """One video; its failure is counted, told and recorded. One that concerns all videos ends the run."""
     try:
-        became, files = runner.do(item)
+        became, files, seen = runner.do(item)
     except (StorageError, CheckpointError):
         raise
     except Exception as error:  # a bug at one video must not cost a night's list; exit code 1
@@ -111,10 +111,12 @@ def _one(runner: _Runner, item: VideoItem, summary: Summary, events: Events) -> 
         return
     if became == "done":
         summary.done += 1
-        events.done(item.name, files, (), ())
+        count_empty(summary, item.name, seen, "objects")
+        events.done(item.name, files, (), seen)
     elif became == "skipped":
         summary.skipped += 1
-        events.skipped(item.name, files, (), ())
+        count_empty(summary, item.name, seen, "objects")
+        events.skipped(item.name, files, (), seen)
     elif became == "planned":
         summary.planned += 1
         events.planned(item.name)
@@ -155,8 +157,11 @@ class _Runner:
     stdout: BinaryIO
     claimed: dict[str, str] = field(default_factory=dict)
 
-    def do(self, item: VideoItem) -> tuple[str, list[str]]:
-        """ "done", "skipped", "planned" or "stopped", and the files. Raises what goes wrong with this video."""
+    def do(self, item: VideoItem) -> tuple[str, list[str], tuple[int, ...]]:
+        """ "done", "skipped", "planned" or "stopped", the files, and in how many frames each object has a mask.
+
+        Raises what goes wrong with this video.
+        """
         source = item.open()
         info = source.info()
         following = self.plan.following
@@ -174,16 +179,16 @@ class _Runner:
             return Job(source, info, script, digest, following, self._tracker, self.first, folder, self.stop, progress)
 
         if self.journal is None:
-            return self._to_stdout(item, job(None, lambda done: None))
+            return self._to_stdout(item, job(None, lambda done: None)), [], ()
         outputs = Outputs(self._directory, self._work(item), item, self.plan.output, self.plan.model)
         whole = fingerprint(
             digest=digest, stop=following.stop, output=asdict(replace(self.plan.output, directory=None))
         )
-        if self._is_done(item, outputs, whole):
-            return "skipped", self._files(outputs)
+        if (before := self._done_before(item, outputs, whole)) is not None:
+            return "skipped", self._files(outputs), before.masks
         self._check(item, outputs, digest)
         if self.how.dry_run:
-            return "planned", []
+            return "planned", [], ()
         self.journal.write_begin(item.key, digest, list(outputs.paths.values()))
         begun = time.monotonic()
         atomic.make_directory(outputs.work)
@@ -191,20 +196,20 @@ class _Runner:
             _clear(outputs)
         with _FrameBar(info.count, following.start, following.stop, show=self.how.bar) as progress:
             if not self._follow(job(outputs.work, progress), outputs, several=len(script.objects) > 1):
-                return "stopped", []
-        self._tell_unused(item, script.said, outputs)
+                return "stopped", [], ()
+        seen = self._seen(item, script, outputs)
         wrote, heard = outputs.publish(info, following.start)
         if not heard:
             self.events.notice(f"{item.name}: no sound that these files can hold, or not all of it; written without")
         entry = Entry(
             key=item.key, fingerprint=whole, input=made_from, files=tuple(wrote), formats=self.plan.output.formats,
-            seconds=round(time.monotonic() - begun, 6), fragments={},
+            seconds=round(time.monotonic() - begun, 6), fragments={}, masks=seen,
         )  # fmt: skip
         self.journal.write_done(entry)
         shutil.rmtree(outputs.work, ignore_errors=True)
         with suppress(OSError):  # other videos were stopped and have their work there
             outputs.work.parent.rmdir()
-        return "done", self._files(outputs)
+        return "done", self._files(outputs), seen
 
     def _follow(self, job: Job, outputs: Outputs, *, several: bool) -> bool:
         back = backward(job)
@@ -222,20 +227,25 @@ class _Runner:
         finally:
             log.close()
 
-    def _tell_unused(self, item: VideoItem, said: Iterable[int], outputs: Outputs) -> None:
-        """Prompts beyond the end, where that was not known before."""
-        count = sum(1 for _ in read_log(outputs.work / "frames.log")) + self.plan.following.start
-        for frame in sorted(frame for frame in said if frame >= count):
+    def _seen(self, item: VideoItem, script: Script, outputs: Outputs) -> tuple[int, ...]:
+        """In how many frames each object has a mask. Tells prompts beyond the end, where that was not known before."""
+        count, seen = self.plan.following.start, dict.fromkeys(script.objects, 0)
+        for line in read_log(outputs.work / "frames.log"):
+            count += 1
+            for number, mask in line.masks.items():
+                seen[number] += mask.area > 0
+        for frame in sorted(frame for frame in script.said if frame >= count):
             self.events.notice(f"{item.name}: has {count} frames; what is said about frame {frame} was not used")
+        return tuple(seen.values())
 
-    def _to_stdout(self, item: VideoItem, job: Job) -> tuple[str, list[str]]:
+    def _to_stdout(self, item: VideoItem, job: Job) -> str:
         """JSON lines as frames are done. Nothing is kept that a later run could go on from."""
         if job.following.both_ways and max(job.script.appears.values()) > job.following.start:
             raise UsageError("--both-ways goes through the video twice and keeps what it found; give -o DIR")
         base, key = job.info.time_base, item.key
         sink = LinesSink(self.stdout, lambda line: record_line(line, key, self.plan.model, base))
         whole = Forward(job, backward(job)).run([sink])
-        return ("done" if whole else "stopped"), []
+        return "done" if whole else "stopped"
 
     def _tracker(self) -> Tracker:
         following = self.plan.following
@@ -252,14 +262,13 @@ class _Runner:
     def _files(self, outputs: Outputs) -> list[str]:
         return [str(outputs.directory / path) for path in outputs.paths.values()]
 
-    def _is_done(self, item: VideoItem, outputs: Outputs, whole: str) -> bool:
+    def _done_before(self, item: VideoItem, outputs: Outputs, whole: str) -> Entry | None:
+        """The entry of an earlier run that made these very outputs, all of which are there."""
         assert self.journal is not None
         entry = None if self.how.force else self.journal.find(item.key, whole)
-        return (
-            entry is not None
-            and same_video(entry.input, item.path, item.name)
-            and all(_intact(outputs.directory, *file) for file in entry.files)
-        )
+        if entry is None or not same_video(entry.input, item.path, item.name):
+            return None
+        return entry if all(_intact(outputs.directory, *file) for file in entry.files) else None
 
     def _check(self, item: VideoItem, outputs: Outputs, digest: str) -> None:
         """Raise RefusedError for outputs that exist and are not this run's to replace, or are the video itself."""
