@@ -18,7 +18,7 @@ from segcli.core.image import Image
 from segcli.models.layers.propagation.propagator import Propagator
 from segcli.registry.load import open_model
 from segcli.registry.places import BUNDLED
-from segcli.train import psalm_nano, ras, vos, words
+from segcli.train import psalm_nano, ras, seggpt, seggpt_nano, vos, words
 from segcli.train.tables import filled, read_table
 from segcli.train.vos import VosPlan, read_clips
 
@@ -222,6 +222,40 @@ def test_a_plan_says_what_is_wrong_in_it(
         read(plan)
     with pytest.raises(UsageError, match=f"no-plan.toml: can't be read: no such file or directory; see configs/{like}"):
         read(tmp_path / "no-plan.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[recipe]\nhold_out = 0", "hold_out = 0: type 2 or more"),
+        ("[views]\nside = 100", "side = 100: type a multiple of 32"),
+        ("[views]\ncrops = 'a'", "views: crops = 'a': type a whole number"),
+        ("[recipe.draw]\nphotos = 0", "recipe.draw: photos = 0: type 1 or more"),
+        ("[compare]\nlr = 'fast'", "compare: lr = 'fast': type a number"),
+        ("seed = -1", "seed = -1: type a number from 0 on"),
+    ],
+)
+def test_a_plan_of_seggpt_nano_says_what_can_not_be_meant(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        seggpt_nano.read_plan(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("batch = 'two'", "batch = 'two': type a whole number"),
+        ("[[sources]]\nkind = 'semantic'", "sources: has no name"),
+        ("[view]\nflipped = -1", "flipped = -1: type a number from 0 on"),
+        ("[model]\npreset = 'vit-l'\nwidth = 'large'", "model: "),
+    ],
+)
+def test_a_plan_of_the_published_seggpt_says_what_can_not_be_meant(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        seggpt.read_plan(path)
 
 
 def test_plans_of_other_members_are_refused(tmp_path: Path) -> None:

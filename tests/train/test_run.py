@@ -17,6 +17,7 @@ from segcli.core.errors import UsageError
 from segcli.core.image import Image
 from segcli.models.backbones.efficientnet_lite import EfficientNetLite
 from segcli.train.plan import read_plan
+from segcli.train.run import run_plan
 from segcli.train.state import load_state
 
 PLAN = """
@@ -137,12 +138,25 @@ def test_a_folder_without_pairs_is_named(tmp_path: Path) -> None:
     [
         ("[model]\ncolour = 3", "unknown colour"),
         ("seed = 1", "no \\[\\[legs\\]\\]"),
-        ("[[legs]]\nname = 'a'\nloop = { stps = 3 }", "leg 1: unknown stps"),
+        ("[[legs]]\nname = 'a'\nloop = { stps = 3 }", "leg 1: loop: unknown stps"),
         ("[[legs]]\nsteps = 3", "leg 1: unknown steps"),
         ("[[legs]]\ndecoder = true", "leg 1: has no name"),
         ("[[legs]]\nname = 'a'\nparts = 'detail.'", "leg 1: parts is no list of names"),
         ("[[legs]]\nname = 'a'\nfrozen = [1]", "leg 1: frozen is no list of names"),
         ("[[legs", "is not TOML"),
+        ("seed = 'a'\n[[legs]]\nname = 'a'", "seed = 'a': type a whole number"),
+        ("[model]\ndim = '32'", "model: dim = '32': type a whole number"),
+        ("[[legs]]\nname = 'a'\nloop = { steps = 'four' }", "leg 1: loop: steps = 'four': type a whole number"),
+        ("[[legs]]\nname = 'a'\nloop = { steps = -1 }", "steps = -1: type a number from 0 on"),
+        ("[[legs]]\nname = 'a'\nloop = { save_every = 0 }", "save_every = 0: type 1 or more"),
+        ("[[legs]]\nname = 'a'\nloop = { lr = nan }", "lr = nan: type a number above 0"),
+        ("[[legs]]\nname = 'a'\nloop = { average = 1 }", "average = 1: type a number below 1"),
+        ("[[legs]]\nname = 'a'\nrecipe = { photos_a_step = 0 }", "photos_a_step = 0: type 1 or more"),
+        ("[[legs]]\nname = 'a'\nrecipe = { view = { side = 64 } }", "recipe: view: a table does not belong here"),
+        ("[[legs]]\nname = 'a'\nview = { side = 100 }", "side = 100: type a multiple of 32"),
+        ("[[legs]]\nname = 'a'\ndecoder = 'no'", "decoder = 'no': type true or false"),
+        ("[[legs]]\nname = 'a'\n[[legs]]\nname = 'a'", "leg 2: name = 'a': another leg is called so"),
+        ("[[legs]]\nname = '../a'", "leg 1: name = '../a': names a folder of --out"),
     ],
 )
 def test_a_plan_that_is_wrong_says_where(tmp_path: Path, text: str, words: str) -> None:
@@ -150,6 +164,14 @@ def test_a_plan_that_is_wrong_says_where(tmp_path: Path, text: str, words: str) 
     path.write_text(text)
     with pytest.raises(UsageError, match=words):
         read_plan(path)
+
+
+@pytest.mark.parametrize("sizes", ["dim = 33", "dim = 0", "backbone = 'lite9'", "widths = [8]", "heads = 3"])
+def test_sizes_that_no_network_can_have_are_refused_before_a_photo_is_read(tmp_path: Path, sizes: str) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(f"[model]\n{sizes}\n[[legs]]\nname = 'a'\n")
+    with pytest.raises(UsageError, match=r"leg a: \[model\]: no network can have these sizes"):
+        run_plan(read_plan(path), [tmp_path / "no photos"], tmp_path / "out", tmp_path / "no backbone")
 
 
 def test_the_plan_of_the_bundled_checkpoint_can_be_read() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
+import re
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from segcli.core.errors import UsageError
 from segcli.models.seem.nano import NanoConfig
@@ -15,9 +15,8 @@ from segcli.train.device_targets import Granularity
 from segcli.train.device_views import DeviceViewConfig
 from segcli.train.loop import LoopConfig
 from segcli.train.seem import SeemRecipe
+from segcli.train.tables import filled, only, read_table, whole
 from segcli.train.views import ViewConfig
-
-_C = TypeVar("_C")
 
 
 @dataclass(frozen=True)
@@ -51,40 +50,37 @@ class TrainingPlan:
 
 def read_plan(path: Path) -> TrainingPlan:
     """Read a plan. Raises UsageError that names the file and the word that is wrong."""
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(
-            f"{path}: can't be read: {error.strerror}; give a plan such as configs/seem-nano.toml"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
-    _only(table, {"seed", "model", "legs"}, str(path))
-    model = _fill(NanoConfig, table.get("model", {}), str(path))
-    legs = []
+    table = read_table(path, "configs/seem-nano.toml")
+    only(table, ("seed", "model", "legs"), str(path))
+    model = filled(NanoConfig(), table.get("model", {}), f"{path}: model")
+    legs: list[Leg] = []
     for number, row in enumerate(table.get("legs", []), start=1):
         where = f"{path}: leg {number}"
-        _only(row, {"name", "parts", "frozen", "decoder", "backbone", "view", "recipe", "loop", "device_views"}, where)
+        only(row, {"name", "parts", "frozen", "decoder", "backbone", "view", "recipe", "loop", "device_views"}, where)
         if not isinstance(row.get("name"), str):
             raise UsageError(f'{where}: has no name; add name = "…"')
-        recipe = {"view": _fill(ViewConfig, row.get("view", {}), where), **row.get("recipe", {})}
-        legs.append(
-            Leg(
-                row["name"],
-                _fill(SeemRecipe, recipe, where),
-                _fill(LoopConfig, row.get("loop", {}), where),
-                _prefixes(row, "parts", where),
-                _prefixes(row, "frozen", where),
-                bool(row.get("decoder", True)),
-                float(row.get("backbone", 0.0)),
-                _device_views(row["device_views"], where) if "device_views" in row else None,
-            )
+        if not re.fullmatch(r"\w[\w.-]*", row["name"]):
+            raise UsageError(f"{where}: name = {row['name']!r}: names a folder of --out; type letters and digits")
+        if row["name"] in [leg.name for leg in legs]:
+            raise UsageError(f"{where}: name = {row['name']!r}: another leg is called so; give each a name of its own")
+        view = filled(ViewConfig(), row.get("view", {}), f"{where}: view")
+        if view.side % 32:
+            raise UsageError(f"{where}: view: side = {view.side}: type a multiple of 32")
+        plain = {name: row[name] for name in ("decoder", "backbone") if name in row}
+        start = Leg(
+            row["name"],
+            filled(SeemRecipe(view=view), row.get("recipe", {}), f"{where}: recipe"),
+            filled(LoopConfig(), row.get("loop", {}), f"{where}: loop"),
+            _prefixes(row, "parts", where),
+            _prefixes(row, "frozen", where),
+            device_views=_device_views(row["device_views"], where) if "device_views" in row else None,
         )
+        legs.append(filled(start, plain, where))
     if not model.tuned and any(leg.backbone for leg in legs):
         raise UsageError(f"{path}: a leg trains a backbone that the model does not have; add tuned = true to [model]")
     if not legs:
         raise UsageError(f"{path}: has no [[legs]]; a plan needs one at least")
-    return TrainingPlan(model, tuple(legs), int(table.get("seed", 0)))
+    return TrainingPlan(model, tuple(legs), whole(table, "seed", 0, str(path)))
 
 
 def _prefixes(row: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
@@ -98,22 +94,11 @@ def _prefixes(row: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
 def _device_views(row: Mapping[str, Any], where: str) -> DeviceViewConfig:
     """A leg's `device_views = { stretch, feather, colour = {…}, granularity = {…} }`."""
     where = f"{where}: device_views"
-    colour = _fill(Colour, row.get("colour", {}), f"{where}: colour")
-    granularity = _fill(Granularity, row.get("granularity", {}), f"{where}: granularity")
+    colour = filled(Colour(), row.get("colour", {}), f"{where}: colour")
+    granularity = filled(Granularity(), row.get("granularity", {}), f"{where}: granularity")
     if not (len(colour.quality) == 2 and 1 <= colour.quality[0] <= colour.quality[1] <= 100):
         raise UsageError(f"{where}: colour: quality {list(colour.quality)}: is no range; write for example [30, 95]")
     if sum(astuple(granularity)) > 1:
         raise UsageError(f"{where}: granularity: its parts are more than 1 together; lower one")
-    return _fill(DeviceViewConfig, {**row, "colour": colour, "granularity": granularity}, where)
-
-
-def _fill(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:
-    """A dataclass from a table, lists as tuples."""
-    _only(values, {f.name for f in fields(kind)}, where)  # type: ignore[arg-type]
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def _only(values: Mapping[str, Any], known: set[str], where: str) -> None:
-    odd = sorted(set(values) - known)
-    if odd:
-        raise UsageError(f"{where}: unknown {', '.join(odd)}; it may say {', '.join(sorted(known))}")
+    plain = {name: value for name, value in row.items() if name not in ("colour", "granularity")}
+    return filled(DeviceViewConfig(colour=colour, granularity=granularity), plain, where)

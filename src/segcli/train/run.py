@@ -27,6 +27,7 @@ from segcli.train.photos import load_photos
 from segcli.train.plan import Leg, TrainingPlan
 from segcli.train.resident import ResidentPhotos, resident
 from segcli.train.seem import ObjectBatch, batches, loss_of
+from segcli.train.tables import built
 from segcli.train.validate import ClickValidation, hold_out
 from segcli.train.views import TrainingPhoto
 
@@ -50,6 +51,8 @@ def run_plan(
     start:    a checkpoint to begin from instead of random weights; parameters that it lacks begin at random.
     A plan that was stopped goes on when it is run again with the same `out`.
     """
+    for leg in plan.legs:  # before hours of photos are read
+        built(partial(_network, plan, leg), f"leg {leg.name}: [model]")
     training, kept = hold_out(load_photos(folders))
     say(f"{len(training)} photos to train on, {len(kept)} kept back to validate")
     state = load_file(start) if start is not None else {}
@@ -141,10 +144,14 @@ def _source(
     return stream
 
 
+def _network(plan: TrainingPlan, leg: Leg) -> SeemNano:
+    return SeemNano(replace(plan.model, decoder=plan.model.decoder and leg.decoder))
+
+
 def _build(plan: TrainingPlan, leg: Leg, backbone: Path, state: dict[str, Tensor]) -> SeemNano:
     """The leg's model with the frozen backbone and whatever of `state` fits it."""
     torch.manual_seed(plan.seed)
-    model = SeemNano(replace(plan.model, decoder=plan.model.decoder and leg.decoder))
+    model = _network(plan, leg)
     if not backbone.is_file():
         raise CheckpointError(f"{backbone}: no such file; give the backbone's safetensors with --backbone")
     frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}

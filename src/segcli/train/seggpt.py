@@ -6,8 +6,8 @@ seg train seggpt --data DIR … --config configs/seggpt-vit-l.toml --out runs/fi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from segcli.registry.writer import save
 from segcli.train.loop import LoopConfig, Losses, averaged, train
 from segcli.train.seggpt_pairs import Canvas, PairConfig, PairSampler, Source
 from segcli.train.seggpt_views import ViewConfig
-from segcli.train.tables import read_table
+from segcli.train.tables import filled, only, read_table
 
 Say = Callable[[str], None]
 _C = TypeVar("_C")
@@ -91,26 +91,26 @@ def is_nano(path: Path) -> bool:
 def read_plan(path: Path) -> SegGPTPlan:
     """A plan from TOML. Raises UsageError that names the file and the word that is wrong."""
     table = read_table(path, "configs/seggpt-vit-l.toml")
-    _only(table, {"model", "view", "pairs", "loop", "sources", "batch", "layer_decay", "recompute"}, str(path))
+    tables = ("model", "view", "pairs", "loop", "sources")
+    only(table, (*tables, "batch", "layer_decay", "recompute"), str(path))
     sizes = dict(table.get("model", {}))
     preset = sizes.pop("preset", "vit-l")
     if preset not in PRESETS:
         raise UsageError(f"{path}: no SegGPT of size {preset!r}; those there are: {', '.join(PRESETS)}, nano")
-    model = replace(PRESETS[preset], **_values(SegGPTConfig, sizes, f"{path}: model"))
-    view = _fill(ViewConfig, table.get("view", {}), f"{path}: view")
-    sources = tuple(_fill(Weighed, row, f"{path}: sources") for row in table.get("sources", []))
+    view = filled(ViewConfig(), table.get("view", {}), f"{path}: view")
+    sources = tuple(filled(Weighed(""), row, f"{path}: sources") for row in table.get("sources", []))
     for source in sources:
+        if not source.name:
+            raise UsageError(f'{path}: sources: has no name; add name = "…", a folder of --data')
         if source.kind not in ("semantic", "instance"):
             raise UsageError(f"{path}: {source.name}: kind {source.kind!r}; type semantic or instance")
-    return SegGPTPlan(
-        model,
-        _fill(PairConfig, {"view": view, **table.get("pairs", {})}, f"{path}: pairs"),
-        _fill(LoopConfig, table.get("loop", {}), f"{path}: loop"),
+    plan = SegGPTPlan(
+        filled(PRESETS[preset], sizes, f"{path}: model"),
+        filled(PairConfig(view=view), table.get("pairs", {}), f"{path}: pairs"),
+        filled(LoopConfig(), table.get("loop", {}), f"{path}: loop"),
         sources,
-        int(table.get("batch", 2)),
-        float(table.get("layer_decay", LAYER_DECAY)),
-        bool(table.get("recompute", True)),
     )
+    return filled(plan, {name: value for name, value in table.items() if name not in tables}, str(path))
 
 
 def run_plan(
@@ -247,19 +247,3 @@ def _layer(name: str, depth: int) -> int:
     if name.startswith(("embedding.patch.", "embedding.positions")):
         return 0
     return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth + 1
-
-
-def _fill(kind: type[_C], values: Mapping[str, Any], where: str) -> _C:
-    return kind(**_values(kind, values, where))
-
-
-def _values(kind: type[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Values for a dataclass, lists as tuples. Raises UsageError for a word that it does not have."""
-    _only(values, {f.name for f in fields(kind)}, where)
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-
-
-def _only(values: Mapping[str, Any], known: set[str], where: str) -> None:
-    odd = sorted(set(values) - known)
-    if odd:
-        raise UsageError(f"{where}: unknown {', '.join(odd)}; it may say {', '.join(sorted(known))}")

@@ -8,12 +8,11 @@ named classes apart. The layer of class names is thrown away at the end.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from segcli.train.placing import placed
 from segcli.train.seem import mask_losses
 from segcli.train.seggpt_nano_data import Bank, Draw, EpisodeBatch, Episodes, Fixed, fixed_episodes, make_bank
 from segcli.train.seggpt_nano_views import ViewPlan
+from segcli.train.tables import built, filled, read_table
 
 _C = TypeVar("_C")
 _CLASS_SHARPNESS = 16.0
@@ -305,7 +305,7 @@ def _frequency(episodes: Episodes) -> Tensor:
 
 
 def _network(config: NanoConfig, backbone: Path) -> SegGPTNano:
-    network = SegGPTNano(config)
+    network = built(lambda: SegGPTNano(config), "[model]")
     if not backbone.is_file():
         raise CheckpointError(f"{backbone}: no such file; give the backbone's safetensors with --backbone")
     frozen = {k.removeprefix("backbone."): v.float() for k, v in load_file(backbone).items()}
@@ -329,35 +329,20 @@ def export(network: SegGPTNano, path: Path, shared: str) -> Path:
 
 def read_plan(path: Path) -> NanoPlan:
     """Read a plan. Raises UsageError that names the file and the word that is wrong."""
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(
-            f"{path}: can't be read: {error.strerror}; give a plan such as configs/seggpt-nano.toml"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
+    table = read_table(path, "configs/seggpt-nano.toml")
     recipe, model = dict(table.pop("recipe", {})), dict(table.pop("model", {}))
     if model.pop("preset", "nano") != "nano":
         raise UsageError(f'{path}: is a plan of the published SegGPT; this one\'s [model] says preset = "nano"')
-    parts: dict[str, Any] = {
-        "model": _fill(NanoConfig, model, path),
-        "views": _fill(ViewPlan, table.pop("views", {}), path),
-        "recipe": _fill(Recipe, {**recipe, "draw": _fill(Draw, recipe.get("draw", {}), path)}, path),
-        "compare": _fill(LoopConfig, table.pop("compare", {}), path),
-        "detail": _fill(LoopConfig, table.pop("detail", {}), path),
-    }
-    return NanoPlan(**parts, **_known(table, {"seed"}, path))
-
-
-def _fill(kind: type[_C], values: Mapping[str, Any], path: Path) -> _C:
-    """A dataclass from a table, lists as tuples."""
-    known = _known(values, {f.name for f in fields(kind)}, path)  # type: ignore[arg-type]
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
-
-
-def _known(values: Mapping[str, Any], words: set[str], path: Path) -> Mapping[str, Any]:
-    odd = sorted(set(values) - words)
-    if odd:
-        raise UsageError(f"{path}: unknown {', '.join(odd)}; it may say {', '.join(sorted(words))}")
-    return values
+    draw = filled(Draw(), recipe.pop("draw", {}), f"{path}: recipe.draw")
+    plan = NanoPlan(
+        filled(NanoConfig(), model, f"{path}: model"),
+        filled(ViewPlan(), table.pop("views", {}), f"{path}: views"),
+        filled(Recipe(draw=draw), recipe, f"{path}: recipe"),
+        filled(LoopConfig(), table.pop("compare", {}), f"{path}: compare"),
+        filled(LoopConfig(), table.pop("detail", {}), f"{path}: detail"),
+    )
+    if plan.views.side % 32:
+        raise UsageError(f"{path}: views: side = {plan.views.side}: type a multiple of 32")
+    if plan.recipe.hold_out < 2:
+        raise UsageError(f"{path}: recipe: hold_out = {plan.recipe.hold_out}: type 2 or more, each so-many-th photo")
+    return filled(plan, table, str(path))
