@@ -45,6 +45,31 @@ def test_segments_are_a_png_and_a_json_that_knows_things_from_stuff(here: Here, 
     assert {n: int((ids == n).sum()) for n in segments} == {n: area for n, (_, area) in segments.items()}
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("-o", "out"),
+        ("-f", "overlay", "-o", "out"),
+        ("-o", "out/{parent}/{stem}-{format}.png"),
+        ("-o", "out/x-{stem}.png"),
+    ],
+    ids=["alone", "beside", "format", "template"],
+)
+def test_panoptic_json_names_the_png_as_it_is_called(here: Here, street: Path, more: tuple[str, ...]):
+    (here.cwd / "mine.txt").write_text(LIST)
+    draw(here.cwd / "in" / "a.png", {"red": [(10, 40, 30, 20)]})
+    draw(here.cwd / "in" / "a.bmp", {"red": [(10, 40, 30, 20)]})
+    words = ("--classes", "mine.txt", "-f", "panoptic", *more)
+    photos = ("in",) if "{stem}" not in more[-1] else ("in/a.png",)  # a template would call both the same
+    ran = here("panoptic", *photos, *words)
+    assert ran.code == 0, ran.stderr
+    out = here.cwd / "out"
+    named = [one["file_name"] for one in json.loads((out / "panoptic.json").read_text())["annotations"]]
+    below = out / "panoptic" if "overlay" in more else out
+    assert named
+    assert sorted(named) == sorted(str(path.relative_to(below)) for path in below.rglob("*.png"))
+
+
 def test_the_model_may_know_what_is_stuff_where_the_list_does_not_say(here: Here, street: Path):
     words = ("panoptic", street, "--classes", "red,blue sky", "-f", "jsonl", "-o", "-")
     (line,) = here(*words).lines

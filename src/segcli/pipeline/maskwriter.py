@@ -23,7 +23,7 @@ from segcli.core.prediction import Prediction
 from segcli.core.rle import merge
 from segcli.io import images, outputs
 from segcli.io.formats import FORMATS
-from segcli.io.formats.contract import Answered, Rendered
+from segcli.io.formats.contract import Answered
 from segcli.io.maskfiles import Masks, find_photo
 from segcli.io.remote import Source
 from segcli.pipeline.names import Names
@@ -83,8 +83,10 @@ def write(
                 given, one = one, _fitting(one, output)
                 answered = Answered(_image(one, output, photos), Ask(), one.prediction, _named(one, photos), MODEL)
                 rendered = [file for kind in output.formats for file in FORMATS[kind].render(answered, output.options)]
-                spools.add(answered)
-                _put(one, names, output, rendered, force)
+                (paths,) = names.of(Item(one.relative, Path(str(one.relative)), (Ask(),)), [Ask()], [rendered])
+                spools.add(replace(answered, named=names.within(rendered, paths)))
+                for path, file in zip(paths, rendered, strict=True):
+                    _deliver(output.directory, path, [file.data], force)
             except ItemError as error:
                 done.failed.append(str(error))
                 say(str(error))
@@ -130,13 +132,6 @@ def _image(one: Masks, output: Output, photos: Path | None) -> Image:
         sizes = [f"{s[1]}x{s[0]}" for s in (one.prediction.size, image.size)]
         raise ItemError(f"{one.relative}: its masks are {sizes[0]}, the photo {found} is {sizes[1]}")
     return image
-
-
-def _put(one: Masks, names: Names, output: Output, rendered: list[Rendered], force: bool) -> None:
-    item = Item(one.relative, Path(str(one.relative)), (Ask(),))
-    (paths,) = names.of(item, [Ask()], [rendered])
-    for path, file in zip(paths, rendered, strict=True):
-        _deliver(output.directory, path, [file.data], force)
 
 
 def _deliver(directory: Source | None, path: str, chunks: Iterable[bytes], force: bool) -> None:

@@ -55,6 +55,17 @@ class Names:
             raise ItemError(f"{item.name}: several of its files would be called {twice[0]}: give {fields}")
         return paths
 
+    def within(self, rendered: Sequence[Rendered], paths: Sequence[str]) -> dict[str, str]:
+        """The path of each format's first file below the directory of its own that the format has, if it has one."""
+        found: dict[str, str] = {}
+        for file, path in zip(rendered, paths, strict=True):
+            found.setdefault(file.kind, path.removeprefix(f"{self._directory(file.kind)}/"))
+        return found
+
+    def _directory(self, kind: str) -> str:
+        """The directory of its own that a format has beside others; "" where it has none."""
+        return kind if self._several and "{format}" not in (self._template or "") else ""
+
     def _one(self, item: Item, ask: str, several_asks: bool, file: Rendered, beside: Sequence[Rendered]) -> str:
         relative = item.relative
         if ".." in relative.parts or relative.is_absolute():
@@ -71,15 +82,13 @@ class Names:
                 format=file.kind,
             )
             path += file.extension
-            kind = file.kind if self._several and "{format}" not in self._template else ""
         else:
             shared = str(relative.with_suffix("")) in self._shared
             name = relative.name if shared else relative.stem
             name += f"-{_fit(ask)}" if several_asks else ""
             name += f"-{file.n}" if several_files and file.n is not None else ""
             path = str(relative.parent / (name + file.extension))
-            kind = file.kind if self._several else ""
-        return str(PurePosixPath(kind, path))
+        return str(PurePosixPath(self._directory(file.kind), path))
 
 
 def _check(template: str) -> None:

@@ -167,6 +167,13 @@ class Writer:
             [file for kind in output.formats for file in self.formats[kind].render(one, output.options)]
             for one in answered
         ]
+        paths: list[list[str]] = [[] for _ in answered]
+        if self.existing is not None:
+            paths = self.names.of(photo.item, answers.asks, rendered)
+            answered = [
+                replace(one, named=self.names.within(files, row))
+                for one, files, row in zip(answered, rendered, paths, strict=True)
+            ]
         fragments = {
             path: [self.formats[kind].fragment(one, output.options) for one in answered]
             for kind in output.formats
@@ -175,7 +182,6 @@ class Writer:
         fingerprint, name = self.plan.item_fingerprint(photo.item), photo.item.name
         wrote: list[list[Wrote]] = [[] for _ in answered]
         if self.existing is not None:
-            paths = self.names.of(photo.item, answers.asks, rendered)
             self.existing.begin(photo.item, photo.identity, fingerprint, [path for row in paths for path in row])
             wrote = [
                 [put(self.existing.directory, path, file.data) for path, file in zip(row, files, strict=True)]

@@ -7,7 +7,7 @@ its photos finish one by one, on several machines, and survive a `kill -9` in be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -53,13 +53,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Answered:
-    """One ask, answered. `relative` is the photo's path below the directory that was given (or its plain name)."""
+    """One ask, answered.
+
+    relative: the photo's path below the directory that was given (or its plain name).
+    named:    how the first file that a format made of it is called, by the format's name: the path below the directory
+              of that format. Empty until files have names, and on stdout.
+    """
 
     image: Image
     ask: Ask
     prediction: Prediction
     relative: PurePosixPath
     model: str
+    named: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Panoptic:
         return [Rendered(write_png(_colored(_ids(answered))), ".png", self.name)]
 
     def fragment(self, answered: Answered, options: Options) -> dict[str, Any]:
-        """The photo and its segments; "png" is the PNG's name when names are the default ones."""
+        """The photo and its segments; "png" is the PNG's name."""
         prediction = answered.prediction
         file_name = str(answered.relative)
         if options.coco_images:
@@ -45,7 +45,7 @@ class Panoptic:
                 segments.append(segment if thing is None else {**segment, "thing": thing})
         return {
             "file_name": file_name,
-            "png": str(answered.relative.with_suffix(".png")),
+            "png": answered.named.get(self.name, str(answered.relative.with_suffix(".png"))),
             "height": prediction.size[0],
             "width": prediction.size[1],
             "segments": segments,
