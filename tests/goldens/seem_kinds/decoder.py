@@ -106,7 +106,8 @@ def named_outputs(decoder: SeemDecoder, output: DecoderOutput, image: DecoderIma
         outputs |= {f"aux.{i}.{key}": value for key, value in stage_outputs(decoder, stage, image, bank).items()}
     for tokens, name in ((output.spatial, "spatials"), (output.visual, "visuals")):
         if tokens is not None:
-            outputs |= {f"pred_p{name}": tokens.positive, f"pred_n{name}": tokens.negative}
+            for stage in ("", *(f"aux.{i}." for i in range(len(output.stages) - 1))):  # the same at every stage
+                outputs |= {f"{stage}pred_p{name}": tokens.positive, f"{stage}pred_n{name}": tokens.negative}
     if output.query_objects is not None:
         outputs["prev_mask"] = decoder.spatial_masks(output, image)
     return outputs

@@ -115,6 +115,17 @@ def test_an_object_without_any_mark_has_the_published_vector_and_a_finite_mask(d
         assert decoder.spatial_masks(output, image).isfinite().all()
 
 
+def test_in_v0_the_first_query_answers_where_no_mark_is_positive(decoder_of, scene):
+    decoder = decoder_of("v0")
+    image = scene.on(decoder)
+    output = decoder(image, Prompts([NOTHING], [marks((50, 10))]))
+    queries = output.last[Group.SPATIAL_QUERIES].mask_embeddings
+    for rank in range(2):
+        torch.testing.assert_close(
+            decoder.spatial_masks(output, image, rank), decoder.masks(queries[:, rank : rank + 1], image)
+        )
+
+
 def test_a_region_of_another_image_prompts_this_one_also_in_v1(decoder_of, scene):
     for variant in ("v1", "v0"):
         decoder = decoder_of(variant)

@@ -202,9 +202,10 @@ class SeemDecoder(nn.Module):
     def spatial_masks(self, output: DecoderOutput, image: DecoderImage, rank: int = 0) -> Tensor:
         """Mask logits [B, n, H/4, W/4] of the objects that were marked, the next round's `previous`.
 
-        Of each object's queries the best-scored one answers; `rank` 1 gives the second-best's mask, and so on.
+        Of each object's queries the best-scored one answers; `rank` 1 gives the second-best's mask, and so on. Of equal
+        scores the first query comes first, as published: in v0 all are equal where no positive mark is.
         """
-        chosen = self.spatial_scores(output).topk(rank + 1, dim=1).indices[:, rank]
+        chosen = self.spatial_scores(output).argsort(dim=1, descending=True, stable=True)[:, rank]
         embeddings = output.last[output.answering].mask_embeddings
         picked = embeddings.gather(1, chosen[:, :, None].expand(-1, -1, embeddings.shape[2]))
         return self.masks(picked, image)
