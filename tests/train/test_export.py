@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from segcli.core.errors import UsageError
 from segcli.registry.writer import check_seal
 from segcli.train.export import save_half, split
 
@@ -30,7 +31,7 @@ def test_the_same_tensors_give_the_same_bytes_in_any_order(tmp_path: Path) -> No
 
 
 def test_values_beyond_half_precision_are_refused_and_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="scale"):
+    with pytest.raises(UsageError, match="a: scale: values do not fit half precision; lower lr"):
         save_half({"fine": torch.ones(1), "scale": torch.tensor([1e6])}, tmp_path / "a", {})
 
 

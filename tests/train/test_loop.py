@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segcli.core.errors import UsageError
 from segcli.train.loop import LoopConfig, averaged, learning_rate, train
 from segcli.train.state import load_state
 
@@ -54,6 +55,49 @@ def test_training_lowers_the_loss_and_logs_it(tmp_path: Path) -> None:
     assert train(network, batches, loss, replace(CONFIG, steps=200), tmp_path) == 200
     losses = [row["square"] for row in lines(tmp_path) if "square" in row]
     assert losses[-1] < 0.05 * losses[0]
+
+
+def broken_from(number: int):
+    """The loss above, but that batches from `number` on give NaN."""
+    seen = iter(range(10_000))
+
+    def loss_of(network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        square = loss(network, batch)["square"]
+        return {"square": square * math.nan if next(seen) >= number else square}
+
+    return loss_of
+
+
+def test_a_loss_that_stays_nan_ends_the_run_in_a_line_and_keeps_the_state_of_before(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"step 32: no finite gradient in 20 steps; the state saved before is kept"):
+        train(model(), batches, broken_from(12), replace(CONFIG, steps=1000), tmp_path)
+    state = load_state(tmp_path / "state.pt")
+    assert all(torch.isfinite(value).all() for value in state["average"].values())
+    assert all("NaN" not in text for text in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert lines(tmp_path)[-1]["square"] is None
+    assert train(model(), batches, loss, replace(CONFIG, steps=40), tmp_path) == 40  # and it can go on
+
+
+def test_one_broken_batch_does_no_harm(tmp_path: Path) -> None:
+    bad = iter([False] * 7 + [True] + [False] * 1000)
+    train(model(), batches, lambda m, b: {"s": loss(m, b)["square"] * (math.nan if next(bad) else 1)}, CONFIG, tmp_path)
+    assert load_state(tmp_path / "state.pt")["step"] == 30
+
+
+def test_weights_that_are_no_numbers_never_replace_a_state(tmp_path: Path) -> None:
+    train(model(), batches, loss, replace(CONFIG, steps=5), tmp_path)
+    wild = model()
+    count = iter(range(100))
+
+    def loss_of(network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        if next(count) == 2:
+            with torch.no_grad():
+                network.weight.fill_(math.inf)
+        return loss(network, batch)
+
+    with pytest.raises(UsageError, match=r"weight is not finite; the state saved before is kept"):
+        train(wild, batches, loss_of, replace(CONFIG, steps=9), tmp_path)
+    assert load_state(tmp_path / "state.pt")["step"] == 5
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
@@ -105,11 +149,8 @@ def test_frozen_parameters_are_neither_trained_nor_saved(tmp_path: Path) -> None
 
 
 def test_a_step_whose_gradient_is_not_finite_is_left_out(tmp_path: Path) -> None:
-    def broken(network: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        return {"square": loss(network, batch)["square"] * math.nan}
-
     network = model()
-    train(network, batches, broken, CONFIG, tmp_path)
+    train(network, batches, broken_from(0), replace(CONFIG, steps=9), tmp_path)
     assert torch.equal(network.weight, model().weight)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from segcli.core.errors import UsageError
 from segcli.train import sharding
 from segcli.train.state import load_state, save_state
 
@@ -48,6 +49,10 @@ class LoopConfig:
     validate_every: int = 1000
     log_every: int = 20
     seed: int = 0
+
+
+PATIENCE = 20
+"""So many steps in a row without a finite gradient are no accident: every further one would be for nothing."""
 
 
 class Validate(Protocol):
@@ -85,6 +90,8 @@ def train(
     groups:  the optimiser's parameter groups, each with a "scale" of the learning rate if it has one of its own; by
              default all learn alike, and only matrices and kernels decay.
     shards:  the modules whose parameters several processes hold together and not each for itself.
+    A step whose gradient is not finite changes nothing. Raises UsageError when `PATIENCE` steps in a row are so, or the
+    weights themselves: the state of before is kept, and a plan with a lower rate goes on from it.
     """
     torch.manual_seed(config.seed)
     device = torch.device(device)
@@ -103,6 +110,7 @@ def train(
     started, seen = time.monotonic(), 0.0
     model.train()
     running: dict[str, float] = {}
+    failed = 0
     while step < config.steps and time.monotonic() - started < config.minutes * 60:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config) * group.get("scale", 1.0)
@@ -122,6 +130,11 @@ def train(
         norm = sharding.clip([p for _, p in trainable], config.clip)
         if torch.isfinite(norm):
             optimiser.step()
+            failed = 0
+        else:
+            failed += 1
+            if failed == PATIENCE:
+                raise _diverged(out, step + 1, f"no finite gradient in {PATIENCE} steps")
         optimiser.zero_grad(set_to_none=True)
         step += 1
         decay = min(config.average, (1 + step) / (10 + step))
@@ -138,12 +151,14 @@ def train(
             )
             running, seen = {}, 0.0
         if step % config.save_every == 0 or step == config.steps:
+            _check_finite(out, step, trainable, average)
             _save(out / "state.pt", model, optimiser, average, step, config, rank, spread)
         if validate is not None and step % config.validate_every == 0 and (rank == 0 or spread):
             scores = _with_average(model, average, partial(validate, model, step))
             if rank == 0:
                 _log(out, {"step": step, "validation": scores})
             model.train()
+    _check_finite(out, step, trainable, average)
     _save(out / "state.pt", model, optimiser, average, step, config, rank, spread)
     if processes > 1:
         torch.distributed.barrier()  # whoever goes on reads what the first process wrote
@@ -159,6 +174,18 @@ def averaged(model: nn.Module, state: Path) -> dict[str, Tensor]:
     """The model's state dict with the averaged weights of a saved state in place of the raw ones."""
     saved = load_state(state)
     return {**saved["model"], **saved["average"]}
+
+
+def _check_finite(out: Path, step: int, trainable: list[tuple[str, nn.Parameter]], average: dict[str, Tensor]) -> None:
+    """Raise UsageError before a state that nobody can go on from replaces one that somebody can."""
+    for name, parameter in trainable:
+        if not (bool(torch.isfinite(parameter).all()) and bool(torch.isfinite(average[name]).all())):
+            raise _diverged(out, step, f"{name} is not finite")
+
+
+def _diverged(out: Path, step: int, what: str) -> UsageError:
+    kept = "the state saved before is kept" if (out / "state.pt").exists() else "nothing was saved yet"
+    return UsageError(f"{out}: step {step}: {what}; {kept}; lower lr or clip in the plan, or look for broken photos")
 
 
 def _join(device: torch.device) -> int:
@@ -244,5 +271,7 @@ def _resume(
 
 
 def _log(out: Path, line: dict[str, Any]) -> None:
+    """A line of JSON, which has no NaN and no infinity: null stands for them."""
+    line = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
     with (out / "log.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")

@@ -26,7 +26,7 @@ from segcli.models.psalm.predictor import PsalmPredictor
 from segcli.models.psalm.tokenizer import FILES, Tokenizer, read_tokenizer
 from segcli.registry.load import open_model
 from segcli.registry.writer import save as save_file
-from segcli.train.export import split
+from segcli.train.export import halved, split
 from segcli.train.loop import LoopConfig, averaged
 from segcli.train.loop import train as run_loop
 from segcli.train.psalm import PsalmObjective, PsalmRecipe, prepare
@@ -148,13 +148,10 @@ def run(
 def export(model: Psalm, words: Tokenizer, path: Path, shared: str) -> Path:
     """Write everything but the backbone, which stays in the bundled file `shared`, in half precision, words and all.
 
-    Raises ValueError for weights beyond half precision, StorageError when the file can't be written.
+    Raises UsageError for weights beyond half precision, StorageError when the file can't be written.
     """
     _, own = split(model.state_dict())
-    tensors = {name: t.detach().half().contiguous() for name, t in own.items()}
-    wide = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
-    if wide:
-        raise ValueError(f"{wide[0]}: its values do not fit half precision")
+    tensors = halved(own, path)
     tensors[TOKENIZER] = torch.from_numpy(np.frombuffer(words.to_json().encode(), np.uint8).copy())
     metadata = {
         "seg.system": "psalm",

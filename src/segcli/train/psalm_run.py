@@ -21,6 +21,7 @@ from segcli.models.psalm.model import Psalm
 from segcli.models.psalm.predictor import PsalmPredictor
 from segcli.models.psalm.tokenizer import FILES, Tokenizer, read_tokenizer
 from segcli.registry.writer import save
+from segcli.train.export import halved
 from segcli.train.loop import LoopConfig, averaged, train
 from segcli.train.psalm import BATCH, LOOPS, PsalmObjective, PsalmRecipe, prepare
 from segcli.train.psalm_data import (
@@ -152,15 +153,12 @@ def export(model: Psalm, tokenizer: Tokenizer, path: Path, trained: Mapping[str,
     """Write all weights in half precision, the tokenizer beside them, and what the file is.
 
     trained: what takes the place of the model's own. Under torchrun all processes call this and the first one writes.
-    Raises ValueError for weights beyond half precision, StorageError when the file can't be written.
+    Raises UsageError for weights beyond half precision, StorageError when the file can't be written.
     """
     state = {**whole(model.state_dict()), **(trained or {})}
     if int(os.environ.get("RANK", "0")):
         return path
-    tensors = {name: t.detach().half().contiguous().cpu() for name, t in state.items()}
-    wide = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
-    if wide:
-        raise ValueError(f"{wide[0]}: its values do not fit half precision")
+    tensors = halved(state, path)
     tensors[TOKENIZER] = torch.from_numpy(np.frombuffer(tokenizer.to_json().encode(), np.uint8).copy())
     metadata = {
         "seg.system": "psalm",
