@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from segcli.train.ras_samples import IRREGULAR, draw, plural, sentences
 from segcli.train.ras_scenes import Scene, mirrored, objects_of, scene_of
 from segcli.train.ras_views import view
 from segcli.train.ras_warm import go_on
-from segcli.train.tables import filled, only, read_table
+from segcli.train.tables import built, filled, only, read_table
 
 Say = Callable[[str], None]
 
@@ -223,7 +224,7 @@ def train_nano(
     words = tokenizer(names, config.language.vocabulary) if old is None else old.words
     several = len(names) + 1 if config.names else 0  # and no object at all
     config = replace(config, language=replace(config.language, vocabulary=len(words)), names=several)
-    model = Ras(config)
+    model = built(partial(Ras, config), "[language]")
     if model.names is not None:
         forms = [*([colour] for colour in COLOURS), *([name, plural(name)] for name in names), []]
         model.names.ids.copy_(rows([[words.ids(form) for form in own] for own in forms]))

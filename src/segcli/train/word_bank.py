@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segcli.core.errors import UsageError
 from segcli.models.seem.nano import SeemNano
 from segcli.train.word_views import Look, WordPhoto, looks
 
@@ -76,7 +77,10 @@ class Bank:
 def write(
     photos: Sequence[WordPhoto], model: SeemNano, config: BankConfig, folder: Path, seed: int, words: int
 ) -> Bank:
-    """Encode looks at photos into `folder` and open them. `words` is the size of the vocabulary."""
+    """Encode looks at photos into `folder` and open them. `words` is the size of the vocabulary.
+
+    Raises UsageError when there is nothing to look at.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     found = looks(photos, config.wholes, config.zooms, config.most, config.side, seed)
     count = sum(config.wholes + config.zooms * min(config.most, len(p.words)) for p in photos)  # at most
@@ -112,6 +116,8 @@ def write(
             flush()
     if waiting:
         flush()
+    if not named:
+        raise UsageError("[bank]: no look at any photo; say wholes = 1 or more, or zooms and photos with named objects")
     nothing = np.zeros(words + 1, np.bool_)
     np.savez_compressed(
         folder / "rest.npz",
