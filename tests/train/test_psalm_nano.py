@@ -22,7 +22,7 @@ from segcli.registry.load import open_model
 from segcli.registry.places import BUNDLED
 from segcli.train.psalm_nano import read_plan, train_nano
 from segcli.train.psalm_nano_data import NanoLessons, NanoSchool, mark
-from segcli.train.psalm_nano_views import View
+from segcli.train.psalm_nano_views import View, save
 from segcli.train.psalm_nano_words import listed_forms, plain, talk, tokenizer
 
 LITE = BUNDLED / "lite0.safetensors"
@@ -73,6 +73,19 @@ def test_every_mark_touches_what_it_marks(seed: int):
     top, left = (int(v) for v in rng.integers(0, SIDE - 12, 2))
     mask[top : top + 1 + seed % 12, left : left + 5] = True
     assert (mark(mask, rng) & mask).any()
+
+
+def test_views_that_were_not_kept_to_the_end_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    save([view(0)], tmp_path / "views.pt")
+    before = (tmp_path / "views.pt").read_bytes()
+    monkeypatch.setattr(torch, "save", lambda views, path: (path.write_bytes(b"half"), killed()))
+    with pytest.raises(KeyboardInterrupt):
+        save([view(1)], tmp_path / "views.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["views.pt"]
+    assert (tmp_path / "views.pt").read_bytes() == before
 
 
 def test_names_of_the_panoptic_list_are_known_in_both_forms():

@@ -11,7 +11,8 @@ import torch
 from PIL import Image as Pillow
 from safetensors.torch import load_file
 
-from segcli.core.errors import CheckpointError
+from segcli.core.errors import CheckpointError, UsageError
+from segcli.io import atomic
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.vocabulary import BUNDLED, Vocabulary
 from segcli.models.seem.words import WordHead
@@ -57,6 +58,24 @@ def bank(photos, tmp_path_factory) -> word_bank.Bank:
     found = load([photos], FEW)
     config = BankConfig(wholes=2, zooms=1, most=2, side=64)
     return word_bank.write(found, model, config, tmp_path_factory.mktemp("bank"), seed=0, words=len(FEW.words))
+
+
+def test_a_bank_whose_making_was_killed_at_any_moment_is_no_bank(photos, tmp_path, monkeypatch):
+    """Its last file gets its name when it is whole, so that a run that goes on never opens half of one."""
+    model = SeemNano(NanoConfig(dim=32, heads=2, encoder_layers=1, encoder_ffn=32, widths=(8, 16, 16)))
+    found, config = load([photos], FEW)[:1], BankConfig(wholes=1, zooms=0, most=1, side=64)
+
+    def killed(descriptor, view):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic, "os_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        word_bank.write(found, model, config, tmp_path, seed=0, words=len(FEW.words))
+    assert not (tmp_path / "rest.npz").exists()
+    monkeypatch.undo()
+    assert len(word_bank.write(found, model, config, tmp_path, seed=0, words=len(FEW.words))) == 1
+    with pytest.raises(UsageError, match="no look at any photo"):
+        word_bank.write(found, model, BankConfig(0, 0, 1, 64), tmp_path / "none", seed=0, words=len(FEW.words))
 
 
 def test_the_same_seed_draws_the_same_looks(photos):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segcli.datasets.folders import IGNORED, Photo
+from segcli.io import atomic
 from segcli.models.psalm.model import Psalm
 from segcli.models.psalm.picture import fit, pixel_values
 
@@ -109,8 +110,13 @@ def _view(maps: dict[str, Tensor], ids: NDArray[np.uint8], photo: Photo) -> View
 
 
 def save(views: Sequence[View], path: Path) -> None:
-    """Keep views for another run."""
-    torch.save([(v.maps, torch.from_numpy(v.ids), v.names, v.things, v.complete) for v in views], path)
+    """Keep views for another run, all or none of them."""
+    fresh = path.with_name(atomic.temporary_name())
+    try:
+        torch.save([(v.maps, torch.from_numpy(v.ids), v.names, v.things, v.complete) for v in views], fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def load(path: Path) -> list[View]:

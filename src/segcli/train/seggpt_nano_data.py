@@ -21,6 +21,7 @@ from torch import Tensor
 from segcli.core.errors import StorageError
 from segcli.datasets import folders
 from segcli.datasets.folders import IGNORED, Photo
+from segcli.io import atomic
 from segcli.models.backbones.efficientnet_lite import EfficientNetLite
 from segcli.models.seggpt.nano import Kind
 from segcli.train.seggpt_nano_views import CELL, ViewPlan, draw_view, draw_zoom
@@ -100,7 +101,7 @@ def make_bank(roots: Sequence[Path], folder: Path, plan: ViewPlan, backbone: Eff
     for file in files.values():
         file.close()
     table["photos"] = entries
-    (folder / "bank.json").write_text(json.dumps(table))
+    atomic.write(folder / "bank.json", json.dumps(table).encode())  # the last file: a bank that has it is whole
     return Bank(folder)
 
 

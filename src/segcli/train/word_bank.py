@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segcli.core.errors import UsageError
+from segcli.io import atomic
 from segcli.models.seem.nano import SeemNano
 from segcli.train.word_views import Look, WordPhoto, looks
 
@@ -119,12 +121,16 @@ def write(
     if not named:
         raise UsageError("[bank]: no look at any photo; say wholes = 1 or more, or zooms and photos with named objects")
     nothing = np.zeros(words + 1, np.bool_)
+    for file in files.values():
+        file.flush()  # type: ignore[attr-defined]  # a memmap
+    rest = BytesIO()
     np.savez_compressed(
-        folder / "rest.npz",
+        rest,
         codes=np.stack(codes),
         regs=np.stack(regions),
         words=np.array(named, np.int16),
         src=np.array(photo, np.int32),
         opens=np.stack([nothing if p.open is None else p.open for p in photos]),
     )
+    atomic.write(folder / "rest.npz", rest.getvalue())  # the last file, whole or not there: a bank that has it is whole
     return Bank(folder)
