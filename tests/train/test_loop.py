@@ -78,6 +78,16 @@ def test_a_loss_that_stays_nan_ends_the_run_in_a_line_and_keeps_the_state_of_bef
     assert train(model(), batches, loss, replace(CONFIG, steps=40), tmp_path) == 40  # and it can go on
 
 
+@pytest.mark.parametrize(
+    "other", [nn.Linear(4, 1), nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 1)), nn.Bilinear(1, 1, 1)]
+)
+def test_a_state_of_another_network_is_refused_in_a_line(tmp_path: Path, other: nn.Module) -> None:
+    train(model(), batches, loss, replace(CONFIG, steps=2), tmp_path)
+    with pytest.raises(UsageError, match=r"state.pt: belongs to a plan with other sizes or legs .*change --out"):
+        train(other, batches, loss, CONFIG, tmp_path)
+    assert load_state(tmp_path / "state.pt")["step"] == 2
+
+
 def test_one_broken_batch_does_no_harm(tmp_path: Path) -> None:
     bad = iter([False] * 7 + [True] + [False] * 1000)
     train(model(), batches, lambda m, b: {"s": loss(m, b)["square"] * (math.nan if next(bad) else 1)}, CONFIG, tmp_path)

@@ -254,9 +254,22 @@ def _save(
 def _resume(
     path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], device: torch.device
 ) -> int:
+    """Put a saved state back; returns its step, 0 without one. Raises UsageError for another network's or plan's."""
     if not path.exists():
         return 0
     saved = load_state(path, device)
+    try:
+        return _restored(saved, model, optimiser, average)
+    except (RuntimeError, ValueError, KeyError, IndexError) as error:
+        words = " ".join(str(error).split())[:120]
+        raise UsageError(
+            f"{path}: belongs to a plan with other sizes or legs ({words}); take {path.parent} away, or change --out"
+        ) from error
+
+
+def _restored(
+    saved: dict[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> int:
     own = model.state_dict()
     model.load_state_dict({n: sharding.placed(own[n], t) for n, t in saved["model"].items() if n in own}, strict=False)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -266,6 +279,8 @@ def _resume(
                 moments[name] = sharding.placed(parameters[index], value)
     optimiser.load_state_dict(saved["optimiser"])
     for name, value in saved["average"].items():
+        if value.shape != average[name].shape:  # one value would be spread over all
+            raise ValueError(f"{name} is {list(value.shape)}, not {list(average[name].shape)}")
         average[name].copy_(sharding.placed(average[name], value))
     return int(saved["step"])
 
