@@ -72,6 +72,34 @@ def test_each_makes_every_click_and_box_an_object_of_its_own(seg: Seg, photo: Pa
     assert all(line["ask"]["not_at"] == [[60, 45]] for line in ran.lines)
 
 
+def test_each_in_a_format_that_holds_several_objects_is_one_file_a_photo(seg: Seg, photo: Path):
+    words = ("point", photo, "--at", "20,45", "--at", "100,45", "--each")
+    assert seg(*words, "-f", "palette,mask,overlay,labelme,yolo,jsonl,coco,panoptic", "-o", "out").code == 0
+    out = seg.cwd / "out"
+    assert [p.name for p in sorted((out / "mask").iterdir())] == ["photo-1.png", "photo-2.png"]
+    for kind, suffix in (("palette", "png"), ("overlay", "jpg"), ("labelme", "json"), ("yolo", "txt")):
+        assert [p.name for p in (out / kind).iterdir()] == [f"photo.{suffix}"]
+    ids = np.asarray(PIL.Image.open(out / "palette" / "photo.png"))
+    assert (ids[45, 20], ids[45, 100]) == (1, 2)
+    first, second = (read_mask(out / "mask" / f"photo-{n}.png") for n in (1, 2))
+    assert np.array_equal(ids == 1, first)
+    assert np.array_equal(ids == 2, second & ~first)
+    assert len(json.loads((out / "labelme" / "photo.json").read_text())["shapes"]) == 2
+    assert len((out / "yolo" / "photo.txt").read_text().splitlines()) == 2
+    lines = [json.loads(line) for line in (out / "masks.jsonl").read_text().splitlines()]
+    assert [[mask["id"] for mask in line["masks"]] for line in lines] == [[1], [2]]
+    (annotation,) = json.loads((out / "panoptic.json").read_text())["annotations"]
+    assert (annotation["file_name"], [s["id"] for s in annotation["segments_info"]]) == ("photo.png", [1, 2])
+    assert len(json.loads((out / "instances.json").read_text())["annotations"]) == 2
+
+
+def test_a_template_that_names_the_ask_keeps_objects_apart(seg: Seg, photo: Path):
+    words = ("point", photo, "--at", "20,45", "--at", "100,45", "--each", "-f", "palette")
+    assert seg(*words, "-o", "out/{stem}-{ask}.png").code == 0
+    values = [np.unique(PIL.Image.open(seg.cwd / "out" / f"photo-{n}.png")).tolist() for n in (1, 2)]
+    assert values == [[0, 1], [0, 1]]
+
+
 def test_all_prompts_together_are_one_object(seg: Seg, photo: Path):
     stroke = seg.cwd / "stroke.png"
     drawn = np.zeros((90, 120), np.uint8)

@@ -284,10 +284,10 @@ def test_labels_and_their_scores_are_in_every_output_that_can_hold_them(here: He
     assert [(m["label"], m["label_score"]) for m in found] == [("red", 0.75), ("green", 0.75)]
     coco = json.loads((out / "instances.json").read_text())
     assert [(a["category_id"], a["label_score"]) for a in coco["annotations"]] == [(2, 0.75), (1, 0.75)]
-    assert json.loads((out / "labelme" / "street-1.json").read_text())["shapes"][0]["label_score"] == 0.75
-    assert 'data-label="red"' in (out / "svg" / "street-1.svg").read_text()
-    assert 'data-label-score="0.75"' in (out / "svg" / "street-1.svg").read_text()
-    assert np.load(out / "npz" / "street-1.npz")["label_scores"].tolist() == [0.75]
-    assert np.unique(PIL.Image.open(out / "semantic" / "street-1.png")).tolist() == [0, 2]
+    assert json.loads((out / "labelme" / "street.json").read_text())["shapes"][0]["label_score"] == 0.75
+    assert 'data-label="red"' in (out / "svg" / "street.svg").read_text()
+    assert 'data-label-score="0.75"' in (out / "svg" / "street.svg").read_text()
+    assert np.load(out / "npz" / "street.npz")["label_scores"].tolist() == [0.75, 0.75]
+    assert np.unique(PIL.Image.open(out / "semantic" / "street.png")).tolist() == [0, 1, 2]
     assert here(*words, "-o", "named/{label}.png").code == 0
     assert {path.name for path in (here.cwd / "named").glob("*.png")} == {"red.png", "green.png"}

@@ -39,6 +39,14 @@ def test_ask_and_number_appear_where_there_are_several():
     ]
 
 
+def test_a_file_about_all_asks_together_has_the_photos_own_name():
+    files = [[file(1)], [file(1)], [file(None, "palette")]]
+    asks = [Ask(), Ask(id="cat"), None]
+    assert named("a.jpg", asks, files, formats=("mask", "palette")) == [
+        *(["mask/a-1.png"], ["mask/a-cat.png"], ["palette/a.png"])
+    ]
+
+
 def test_photos_that_differ_by_their_suffix_keep_it():
     assert named("a.jpg", [Ask()], [[file(1)]], beside=["a.webp", "b.jpg"]) == [["a.jpg.png"]]
 

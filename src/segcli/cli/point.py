@@ -18,7 +18,7 @@ Examples:
   seg point photo.jpg --at 320,240                       one click, one mask: seg-out/photo.png
   seg point photo.jpg --at 50%,40% --not-at 10%,90% -f cutout --crop
   seg point photos/ -r --box 10%,10%,90%,90% -f mask,coco -o masks
-  seg point photo.jpg --at 100,80 --at 300,200 --each -f palette
+  seg point photo.jpg --at 100,80 --at 300,200 --each -f palette   two objects in one file
   seg point photo.jpg --everything -f palette            all that is there
   seg point --prompts asks.jsonl -f overlay              many photos, many asks
   seg point photo.jpg --at 320,240 --classes cat,dog,bird -f overlay   and what it is

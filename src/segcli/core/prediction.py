@@ -90,3 +90,40 @@ class Prediction:
     def dense(self, index: int) -> NDArray[np.bool_]:
         """Mask `index` as bool [H, W]."""
         return decode(self.masks[index])
+
+
+def counted_through(answers: Sequence[Prediction]) -> list[Prediction]:
+    """Answers to several asks of one photo under ids of which none comes twice.
+
+    Where each has one mask at most, its id is the ask's number, so that an empty answer leaves its number free; else
+    masks are counted through.
+    """
+    if all(len(answer) <= 1 for answer in answers):
+        return [replace(answer, ids=(number,) * len(answer)) for number, answer in enumerate(answers, 1)]
+    found, before = [], 0
+    for answer in answers:
+        found.append(replace(answer, ids=tuple(range(before + 1, before + len(answer) + 1))))
+        before += len(answer)
+    return found
+
+
+def joined(answers: Sequence[Prediction]) -> Prediction:
+    """The masks of several answers about one photo as one, in order; ids stay as they are.
+
+    `soft` is kept where all masks have it at one size; `references` and `considered`, which belong to single answers,
+    are not. At least one answer is needed.
+    """
+    several = [answer for answer in answers if len(answer)]
+    soft = [answer.soft for answer in several if answer.soft is not None]
+    same = bool(soft) and len(soft) == len(several) and len({one.shape[1:] for one in soft}) == 1
+    return Prediction(
+        answers[0].size,
+        masks=tuple(mask for answer in several for mask in answer.masks),
+        scores=tuple(score for answer in several for score in answer.scores),
+        labels=tuple(label for answer in several for label in answer.labels),
+        label_scores=tuple(score for answer in several for score in answer.label_scores),
+        ids=tuple(number for answer in several for number in answer.ids),
+        phrases=tuple(phrase for answer in several for phrase in answer.phrases),
+        things=tuple(thing for answer in several for thing in answer.things),
+        soft=np.concatenate(soft) if same else None,
+    )

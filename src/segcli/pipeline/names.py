@@ -1,10 +1,10 @@
 """What output files are called.
 
 Without a template the tree of the inputs is mirrored and a photo's own name is kept: `trip/a.jpg` becomes
-`trip/a.png`. Added to it are, each only where it is needed: the ask's id (or number) when a photo has several asks,
-the mask's number when an answer has several files. `a.jpg` beside `a.webp` become `a.jpg.png` and `a.webp.png`. With
-several formats each has a directory of its own (`mask/trip/a.png`, `cutout/trip/a.png`), so that trees of masks fit
-trees of photos whatever else is written.
+`trip/a.png`. Added to it are, each only where it is needed: the ask's id (or number) when a photo has several asks and
+the file is not about all of them, the mask's number when an answer has several files. `a.jpg` beside `a.webp` become
+`a.jpg.png` and `a.webp.png`. With several formats each has a directory of its own (`mask/trip/a.png`,
+`cutout/trip/a.png`), so that trees of masks fit trees of photos whatever else is written.
 
 A template such as `{parent}/{stem}-{label}-{n}.png` says all of it; its suffix gives way to the one of the format.
 """
@@ -43,10 +43,17 @@ class Names:
         stems = Counter(str(item.relative.with_suffix("")) for item in items if item.relative.name)
         self._shared = frozenset(stem for stem, count in stems.items() if count > 1)
 
-    def of(self, item: Item, asks: Sequence[Ask], rendered: Sequence[Sequence[Rendered]]) -> list[list[str]]:
-        """Paths relative to the output directory, for each ask's files. Raises ItemError when two would be the same."""
+    def of(self, item: Item, asks: Sequence[Ask | None], rendered: Sequence[Sequence[Rendered]]) -> list[list[str]]:
+        """Paths relative to the output directory, for each ask's files; an ask None stands for all of them together.
+
+        Raises ItemError when two would be the same.
+        """
+        several = sum(ask is not None for ask in asks) > 1
         paths = [
-            [self._one(item, ask.id or str(number), len(asks) > 1, file, files) for file in files]
+            [
+                self._one(item, "" if ask is None else ask.id or str(number), several and ask is not None, file, files)
+                for file in files
+            ]
             for number, (ask, files) in enumerate(zip(asks, rendered, strict=True), 1)
         ]
         twice = [path for path, count in Counter(path for row in paths for path in row).items() if count > 1]

@@ -82,6 +82,14 @@ class Output:
             return None
         return self.template if self.template.lower().endswith(ONE_FILE.get(self.formats[0], "/")) else None
 
+    def joins(self, asks: Sequence[Ask]) -> bool:
+        """Whether a photo's asks go into one file of formats that can hold several objects.
+
+        So it is, unless the template names the ask, or one of them is about the whole photo.
+        """
+        apart = self.template is not None and "{ask}" in self.template
+        return len(asks) > 1 and not apart and all(ask.kind is None for ask in asks)
+
     def run_file(self, form: Format) -> str | None:
         """What a format's file for the whole run is called, by its path below the directory, or None."""
         return self.one_file or form.run_file

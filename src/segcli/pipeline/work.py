@@ -6,14 +6,15 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from segcli.core import geometry
 from segcli.core.ask import Ask
 from segcli.core.errors import DeviceError, UsageError
 from segcli.core.image import Image
-from segcli.core.prediction import Prediction
+from segcli.core.prediction import Prediction, counted_through, joined
 from segcli.io import images, outputs, stream
-from segcli.io.formats.contract import Answered, Format, Rendered
+from segcli.io.formats.contract import Answered, Format, Rendered, joins
 from segcli.io.remote import Source
 from segcli.models.api import Encoded, Promptable
 from segcli.pipeline import identity
@@ -143,6 +144,19 @@ def noted(ask: Ask, prediction: Prediction) -> Prediction:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """What some files of a photo are about: one ask, or (None) all of them; and the formats that write them."""
+
+    ask: Ask | None
+    answered: Answered
+    formats: tuple[str, ...]
+
+    def named(self, names: Mapping[str, str]) -> _Part:
+        """The part whose files have names."""
+        return replace(self, answered=replace(self.answered, named=names))
+
+
+@dataclass(frozen=True)
 class Writer:
     """Turns answers into files, or into bytes for stdout when the plan has no directory."""
 
@@ -159,28 +173,25 @@ class Writer:
         """
         start = time.perf_counter()
         photo, output = answers.photo, self.plan.output
-        answered = [
-            Answered(photo.image, ask, prediction, photo.item.relative, self.plan.model)
-            for ask, prediction in zip(answers.asks, answers.predictions, strict=True)
-        ]
+        parts = self._parts(answers)
         rendered = [
-            [file for kind in output.formats for file in self.formats[kind].render(one, output.options)]
-            for one in answered
+            [file for kind in part.formats for file in self.formats[kind].render(part.answered, output.options)]
+            for part in parts
         ]
-        paths: list[list[str]] = [[] for _ in answered]
+        paths: list[list[str]] = [[] for _ in parts]
         if self.existing is not None:
-            paths = self.names.of(photo.item, answers.asks, rendered)
-            answered = [
-                replace(one, named=self.names.within(files, row))
-                for one, files, row in zip(answered, rendered, paths, strict=True)
+            paths = self.names.of(photo.item, [part.ask for part in parts], rendered)
+            parts = [
+                part.named(self.names.within(files, row))
+                for part, files, row in zip(parts, rendered, paths, strict=True)
             ]
         fragments = {
-            path: [self.formats[kind].fragment(one, output.options) for one in answered]
+            path: [self.formats[kind].fragment(part.answered, output.options) for part in parts if kind in part.formats]
             for kind in output.formats
             if (path := output.run_file(self.formats[kind])) is not None
         }
         fingerprint, name = self.plan.item_fingerprint(photo.item), photo.item.name
-        wrote: list[list[Wrote]] = [[] for _ in answered]
+        wrote: list[list[Wrote]] = [[] for _ in parts]
         if self.existing is not None:
             self.existing.begin(photo.item, photo.identity, fingerprint, [path for row in paths for path in row])
             wrote = [
@@ -196,20 +207,48 @@ class Writer:
             seconds=seconds,
             formats=output.formats,
             fragments=fragments,
-            masks=tuple(len(one.prediction) for one in answered),
-            records=[
-                stream.record(
-                    name, one.ask, one.prediction, one.model, files=[path for path, *_ in row], seconds=seconds
-                )
-                for one, row in zip(answered, wrote, strict=True)
-            ]
-            if self.wants_records
-            else None,
+            masks=tuple(map(len, answers.predictions)),
+            records=self._records(name, parts, wrote, seconds) if self.wants_records else None,
         )
         if self.existing is not None:
             self.existing.journal.write_done(entry)
             return entry, []
         return entry, [file for files in rendered for file in files]
+
+    def _parts(self, answers: Answers) -> list[_Part]:
+        """What files are about: each ask, and all of a photo's asks together for formats that hold several objects."""
+        item, output = answers.photo.item, self.plan.output
+        predictions = answers.predictions
+        shared: tuple[str, ...] = ()
+        if output.joins(answers.asks):
+            shared = tuple(kind for kind in output.formats if joins(self.formats[kind]))
+            predictions = counted_through(predictions)
+        apart = tuple(kind for kind in output.formats if kind not in shared)
+        parts = [
+            _Part(ask, Answered(answers.photo.image, ask, prediction, item.relative, self.plan.model), apart)
+            for ask, prediction in zip(answers.asks, predictions, strict=True)
+        ]
+        if shared:
+            parts.append(_Part(None, replace(parts[0].answered, prediction=joined(predictions)), shared))
+        return parts
+
+    def _records(
+        self, name: str, parts: Sequence[_Part], wrote: Sequence[Sequence[Wrote]], seconds: float
+    ) -> list[dict[str, Any]]:
+        """A record an ask, with its own files and those that it shares."""
+        common = [path for part, row in zip(parts, wrote, strict=True) if part.ask is None for path, *_ in row]
+        return [
+            stream.record(
+                name,
+                part.ask,
+                part.answered.prediction,
+                part.answered.model,
+                files=[*(path for path, *_ in row), *common],
+                seconds=seconds,
+            )
+            for part, row in zip(parts, wrote, strict=True)
+            if part.ask is not None
+        ]
 
 
 def put(directory: Source, path: str, data: bytes) -> Wrote:

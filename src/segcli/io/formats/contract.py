@@ -51,6 +51,17 @@ class Options:
         return form.needs_photo or (self.matte and form.name == "mask")
 
 
+_APART = ("mask", "cutout", "coco", "jsonl")
+
+
+def joins(form: Format) -> bool:
+    """Whether all asks of a photo go into one file of a format.
+
+    Masks and cut-outs hold one object; a line of JSON says what was asked for it; COCO has one file for the run.
+    """
+    return form.name not in _APART
+
+
 @dataclass(frozen=True)
 class Answered:
     """One ask, answered.
