@@ -134,6 +134,22 @@ def test_an_image_without_any_target_has_finite_losses():
     SeemLoss(LossConfig(), SeededUniform(0)).total(losses).backward()
 
 
+def test_of_a_marked_object_with_an_empty_mask_nothing_is_learned():
+    stage, target = scene()
+    stage = replace(stage, spatial_masks=(stage.spatial_masks / 9).detach())  # not so sure that nothing is left to lose
+    some = replace(target, spatial_masks=target.spatial_masks * torch.tensor([1.0, 0.0])[:, None, None])
+    loss = SeemLoss(LossConfig(points=512), SeededUniform(0))
+    with_empty = loss([stage], [some], torch.tensor(4.0))
+    assert [kind for kind, _ in loss.matches] == ["default", "spatial", "grounding"]
+    both = loss([stage], [target], torch.tensor(4.0))
+    for term in ("bce", "dice"):  # the empty object would raise the mean
+        assert with_empty[f"loss_spatial_{term}_0"] == pytest.approx(float(both[f"loss_spatial_{term}_0"]), rel=0.1)
+    nobody = replace(target, spatial_masks=torch.zeros_like(target.spatial_masks))
+    none = loss([stage], [nobody], torch.tensor(4.0))
+    assert [kind for kind, _ in loss.matches] == ["default", "grounding"]
+    assert all(float(none[f"loss_spatial_{term}_0"]) == 0 for term in ("ce", "bce", "dice"))
+
+
 def test_the_final_stage_has_suffix_zero_and_the_sum_its_weights():
     stage, target = scene()
     wrong = StagePredictions(-stage.logits, -stage.masks)

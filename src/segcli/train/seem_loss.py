@@ -138,8 +138,6 @@ class SeemLoss:
     ) -> dict[str, Tensor]:
         ours = torch.cat([masks[b, queries] for b, (queries, _) in enumerate(matches)])
         theirs = torch.cat([truth[found] for truth, (_, found) in zip(truths, matches, strict=True)]).float()
-        if ours.shape[0] == 0:
-            return {f"{name}_bce": ours.sum(), f"{name}_dice": ours.sum()}
         points = uncertain_points(ours, self.config.points, self.draws)
         ours, theirs = read_at(ours, points), read_at(theirs, points)
         return {f"{name}_bce": mask_bce(ours, theirs, count), f"{name}_dice": mask_dice(ours, theirs, count)}
@@ -165,19 +163,24 @@ class SeemLoss:
             return {}
         objects = stage.marked.shape[1]
         logits = stage.spatial_embeddings @ stage.marked.transpose(1, 2)  # [B, q * n, n]
-        owner = torch.arange(logits.shape[1], device=logits.device) // (logits.shape[1] // objects)
         truths = [target.spatial_masks for target in targets]
+        if not any(truth.any() for truth in truths):  # not even matched, as released
+            nothing = logits.sum() * 0 + stage.spatial_masks.sum() * 0
+            return {"spatial_ce": nothing, "spatial_bce": nothing, "spatial_dice": nothing}
+        owner = torch.arange(logits.shape[1], device=logits.device) // (logits.shape[1] // objects)
         costs = []
         for b, truth in enumerate(truths):
             own = owner[:, None] == torch.arange(truth.shape[0], device=owner.device)
             similarity = logits[b, :, : truth.shape[0]].masked_fill(~own, -torch.inf).softmax(0)
             costs.append(forbid(-similarity, own))
         matches = self._match("spatial", costs, stage.spatial_masks, truths)
+        # Of objects whose mask is empty nothing is learned, as released: they take part in the matching only.
+        kept = [_not_empty(match, truth) for match, truth in zip(matches, truths, strict=True)]
         # The cross-entropy itself runs over the queries of all objects, as released.
-        rows = [logits[b].t()[found] for b, (_, found) in enumerate(matches)]
-        wanted = torch.cat([queries for queries, _ in matches]).to(logits.device)
-        losses = {"spatial_ce": F.cross_entropy(torch.cat(rows), wanted) if wanted.numel() else logits.sum() * 0}
-        return losses | self._mask_losses("spatial", stage.spatial_masks, truths, matches, max(wanted.numel(), 1))
+        rows = [logits[b].t()[found] for b, (_, found) in enumerate(kept)]
+        wanted = torch.cat([queries for queries, _ in kept]).to(logits.device)
+        losses = {"spatial_ce": F.cross_entropy(torch.cat(rows), wanted)}
+        return losses | self._mask_losses("spatial", stage.spatial_masks, truths, kept, wanted.numel())
 
     def _grounding(
         self, stage: StagePredictions, targets: Sequence[ImageTargets], logit_scale: Tensor
@@ -197,3 +200,10 @@ class SeemLoss:
         count = max(sum(queries.numel() for queries, _ in matches), 1)
         losses = {"grounding_ce": torch.stack(terms).mean()}
         return losses | self._mask_losses("grounding", stage.text_masks, truths, matches, count)
+
+
+def _not_empty(match: Match, truth: Tensor) -> Match:
+    """The pairs whose target has a pixel; truth: [T, H, W]."""
+    queries, found = match
+    shown = truth.flatten(1).any(1).cpu()[found]
+    return queries[shown], found[shown]
