@@ -299,8 +299,9 @@ def test_numbers_without_a_point_stand_for_numbers_with_one(tmp_path: Path) -> N
     ],
 )  # fmt: skip
 def test_what_can_not_be_trained_is_refused_in_a_line(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
         main(["train", *words])
     error = capsys.readouterr().err

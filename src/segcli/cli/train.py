@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from segcli.cli.trainoptions import (
+    Backbone,
+    Debug,
+    Device,
+    Masked,
+    MaskedOrPacked,
+    NanoBackbone,
+    Offline,
+    Out,
+    Threads,
+    begin,
+    lite,
+    optional,
+    owned,
+    paths,
+    say,
+    there,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -27,65 +44,38 @@ def train() -> None:
 
 @app.command()
 def seem(
-    data: Annotated[
-        list[str],
-        typer.Option(
-            "--data", metavar="DIR|FILE", help="A folder with images/ and masks/ (object ids, 255 ignored), or a pack."
-        ),
-    ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
+    data: MaskedOrPacked,
+    out: Out,
     config: Annotated[
         str, typer.Option("--config", metavar="FILE", help="The plan: sizes and legs, see configs/seem-nano.toml.")
     ],
     start: Annotated[
         str | None, typer.Option("--start", metavar="FILE", help="A checkpoint to begin from, not random weights.")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="FILE", help="Frozen backbone (default: the bundled one).")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    backbone: Backbone = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Train SEEM's nano member for clicks, boxes, strokes and rough masks.
 
     Example: seg train seem --data photos/ --config configs/seem-nano.toml --out runs/first
     """
-    from segcli.core.errors import StorageError
-    from segcli.registry.device import check_words, resolve
-    from segcli.registry.places import BUNDLED
-
-    check_words(device, "auto")
-    missing = [d for d in data if not Path(d).exists()]
-    if missing:
-        raise StorageError(f"{missing[0]}: no such folder or pack; give a folder that holds images/ and masks/")
-    import torch
-
+    where = begin(data, device, threads)
     from segcli.train.plan import read_plan
     from segcli.train.run import run_plan
 
-    plan = read_plan(Path(config))
-    if threads is not None:
-        torch.set_num_threads(threads)
-    checkpoint = run_plan(
-        plan,
-        [Path(d) for d in data],
-        Path(out),
-        Path(backbone) if backbone else BUNDLED / "lite0.safetensors",
-        start=Path(start) if start else None,
-        device=str(resolve(device).device),
-        say=_say("seem"),
-    )
-    print(checkpoint)
+    plan, first = read_plan(Path(config)), optional(start)
+    with owned(Path(out)):
+        print(
+            run_plan(plan, paths(data), Path(out), lite(backbone), start=first, device=where(), say=say("seem")),
+        )
 
 
 @app.command()
 def seggpt(
-    data: Annotated[
-        list[str],
-        typer.Option("--data", metavar="DIR", help="A folder with images/ and masks/, or one of such folders."),
-    ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
+    data: Masked,
+    out: Out,
     config: Annotated[
         str,
         typer.Option(
@@ -99,12 +89,10 @@ def seggpt(
         str | None,
         typer.Option("--bank", metavar="DIR", help="nano: where encoded views are kept (default: OUT/bank)."),
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="FILE", help="nano: frozen backbone, if not the bundled one.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    backbone: NanoBackbone = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Train SegGPT: in-context colouring of pairs of photos, as published, or the nano member.
 
@@ -112,7 +100,7 @@ def seggpt(
 
     Example: seg train seggpt --data photos/ --config configs/seggpt-vit-l.toml --out runs/first
     """
-    from segcli.cli.train_nano import begin, seggpt_nano
+    from segcli.cli.train_nano import seggpt_nano
     from segcli.core.errors import UsageError
 
     where = begin(data, device, threads)
@@ -123,15 +111,9 @@ def seggpt(
         return
     if bank or backbone:
         raise UsageError("--bank and --backbone are for the nano member; take them away, or give its plan")
-    checkpoint = run_plan(
-        read_plan(Path(config)),
-        [Path(d) for d in data],
-        Path(out),
-        start=start,
-        device=where(),
-        say=_say("seggpt"),
-    )
-    print(checkpoint)
+    plan = read_plan(Path(config))
+    with owned(Path(out)):
+        print(run_plan(plan, paths(data), Path(out), start=start, device=where(), say=say("seggpt")))
 
 
 @app.command()
@@ -161,16 +143,16 @@ def prompt(
     lr: Annotated[float, typer.Option("--lr", metavar="X", help="The highest learning rate.")] = 1e-2,
     photos: Annotated[int, typer.Option("--photos", metavar="N", min=1, help="Photos behind one step.")] = 2,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="For the order of photos.")] = 0,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
+    debug: Debug = False,
 ) -> None:
     """Tune a prompt: learn what stands in place of examples, the checkpoint stays as it is.
 
     Example: seg train prompt --data mugs/ --out mug.safetensors; seg incontext photos/ --prompt mug.safetensors
     """
-    from segcli.core.errors import StorageError, UsageError
+    from segcli.core.errors import UsageError
     from segcli.registry.device import check_words, resolve
     from segcli.registry.weights import find
 
@@ -184,9 +166,7 @@ def prompt(
     entry = find(model)
     if "examples" not in entry.accepts:
         raise UsageError(f"-m {model}: does not take examples; choose another (`seg models list`)")
-    missing = [d for d in data if not Path(d).is_dir()]
-    if missing:
-        raise StorageError(f"{missing[0]}: no such folder; give one that holds images/ and masks/")
+    there(data, packs=False)
 
     from dataclasses import replace
 
@@ -194,17 +174,18 @@ def prompt(
     from segcli.train.prompt import TuningPlan, tunable, tune
     from segcli.train.prompt_data import read_lessons
 
-    lessons = read_lessons([Path(d) for d in data], kind, classes or [], hold_out)  # type: ignore[arg-type]
+    lessons = read_lessons(paths(data), kind, classes or [], hold_out)  # type: ignore[arg-type]
     plan = TuningPlan(photos_a_step=photos, examples=examples)
     plan = replace(plan, loop=replace(plan.loop, steps=steps, lr=lr, seed=seed, warmup=min(10, steps // 10)))
     where = str(resolve(device).device)
     opened = open_model(model, device=where, dtype="fp32", threads=threads, offline=offline)
-    print(tune(tunable(opened), lessons, plan, Path(out), device=where, say=_say("prompt")))
+    with owned(Path(out).with_suffix(".tuning")):
+        print(tune(tunable(opened), lessons, plan, Path(out), device=where, say=say("prompt")))
 
 
 @app.command()
 def psalm(
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
+    out: Out,
     stage: Annotated[
         str | None,
         typer.Option("--stage", metavar="1|2", help="As published. 1: the projector, on captions; 2: the rest."),
@@ -262,13 +243,11 @@ def psalm(
         int | None,
         typer.Option("--seed", metavar="N", min=0, help="For the order of lessons and points.", show_default="0"),
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="FILE", help="nano: frozen backbone, if not the bundled one.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    backbone: NanoBackbone = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
+    debug: Debug = False,
 ) -> None:
     """Train PSALM: words, regions, classes and conversations together, in its two published stages or the nano member.
 
@@ -281,7 +260,7 @@ def psalm(
 
     check_words(device, "auto")
     if config is not None and config.endswith(".toml"):
-        from segcli.cli.train_nano import begin, psalm_nano
+        from segcli.cli.train_nano import psalm_nano
 
         options = {
             "--stage": stage, "--tokenizer": tokenizer, "--part": parts, "--refer": refer, "--talks": talks,
@@ -314,33 +293,30 @@ def psalm(
     import torch
 
     from segcli.train.psalm import PsalmRecipe
-    from segcli.train.psalm_run import PsalmData, fresh, paths, run_stage, start_from
+    from segcli.train.psalm_run import PsalmData, fresh, run_stage, start_from
 
     if threads is not None:
         torch.set_num_threads(threads)
     if start is not None:
         model, words = start_from(start, offline)
     else:
-        model, words = fresh(str(config), Path(str(tokenizer)), seed or 0, paths(parts or ()), _say("psalm"))
-    checkpoint = run_stage(
-        model,
-        words,
-        PsalmData(paths(data or ()), paths(refer or ()), paths(talks or ()), Path(photos)),
-        PsalmRecipe(int(stage), checkpointing=checkpointing),
-        Path(out),
-        steps=steps,
-        lr=lr,
-        batch=batch or 4,
-        total=total,
-        seed=seed or 0,
-        device=str(resolve(device).device),
-        say=_say("psalm"),
-    )
+        model, words = fresh(str(config), Path(str(tokenizer)), seed or 0, paths(parts or ()), say("psalm"))
+    with owned(Path(out)):
+        checkpoint = run_stage(
+            model,
+            words,
+            PsalmData(paths(data or ()), paths(refer or ()), paths(talks or ()), Path(photos)),
+            PsalmRecipe(int(stage), checkpointing=checkpointing),
+            Path(out),
+            steps=steps,
+            lr=lr,
+            batch=batch or 4,
+            total=total,
+            seed=seed or 0,
+            device=str(resolve(device).device),
+            say=say("psalm"),
+        )
     print(checkpoint)
-
-
-def _say(what: str) -> Callable[[str], None]:
-    return lambda line: print(f"seg train {what}: {line}", file=sys.stderr, flush=True)
 
 
 def _more() -> None:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from segcli.core.errors import StorageError, UsageError
+from segcli.cli.trainoptions import (
+    Backbone,
+    Debug,
+    Device,
+    MaskedOrPacked,
+    Named,
+    Out,
+    Threads,
+    begin,
+    lite,
+    optional,
+    owned,
+    paths,
+    say,
+)
+from segcli.core.errors import UsageError
 
 
 def words(
-    data: Annotated[
-        list[str],
-        typer.Option("--data", metavar="DIR", help="Photos with masks; objects.jsonl names their classes. Repeatable."),
-    ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
+    data: Named,
+    out: Out,
     config: Annotated[
         str, typer.Option("--config", metavar="FILE", help="The plan, see configs/seem-nano-words.toml.")
     ],
@@ -32,12 +43,10 @@ def words(
     bank: Annotated[
         str | None, typer.Option("--bank", metavar="DIR", help="Where encoded looks are kept (default: OUT/bank).")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="FILE", help="Frozen backbone (default: the bundled one).")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    backbone: Backbone = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Train the words of SEEM's nano member; all else in it stays as it is.
 
@@ -48,28 +57,25 @@ def words(
     where = begin(data, device, threads)
     from segcli.train.words import read_plan, train_words
 
-    checkpoint = train_words(
-        read_plan(Path(config)),
-        paths(data),
-        Path(out),
-        Path(start) if start else BUNDLED / "seem-nano.safetensors",
-        lite(backbone),
-        words=_path(known),
-        bank=_path(bank),
-        device=where(),
-        say=say("words"),
-    )
+    plan = read_plan(Path(config))
+    with owned(Path(out)):
+        checkpoint = train_words(
+            plan,
+            paths(data),
+            Path(out),
+            Path(start) if start else BUNDLED / "seem-nano.safetensors",
+            lite(backbone),
+            words=optional(known),
+            bank=optional(bank),
+            device=where(),
+            say=say("words"),
+        )
     print(checkpoint)
 
 
 def vos(
-    data: Annotated[
-        list[str],
-        typer.Option(
-            "--data", metavar="DIR|FILE", help="A folder with images/ and masks/ (ids, 255 ignored), or a pack of them."
-        ),
-    ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
+    data: MaskedOrPacked,
+    out: Out,
     config: Annotated[str, typer.Option("--config", metavar="FILE", help="The plan, see configs/vos-nano.toml.")],
     videos: Annotated[
         list[str] | None,
@@ -80,12 +86,10 @@ def vos(
     start: Annotated[
         str | None, typer.Option("--start", metavar="FILE", help="A vos-nano to go on from, not the untrained rule.")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="FILE", help="Frozen backbone (default: the bundled one).")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    backbone: Backbone = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Train vos-nano, with which the bundled members follow objects through videos.
 
@@ -97,8 +101,9 @@ def vos(
     from segcli.train.vos import read_plan, train_vos
 
     plan = read_plan(Path(config))
-    films, first = paths(videos or ()), _path(start)
-    print(train_vos(plan, paths(data), films, Path(out), lite(backbone), start=first, device=where(), say=say("vos")))
+    films, first, shared = paths(videos or ()), optional(start), lite(backbone)
+    with owned(Path(out)):
+        print(train_vos(plan, paths(data), films, Path(out), shared, start=first, device=where(), say=say("vos")))
 
 
 def seggpt_nano(
@@ -114,7 +119,11 @@ def seggpt_nano(
     from segcli.train.seggpt_nano import read_plan, train
 
     plan, folders, shared = read_plan(Path(config)), paths(data), lite(backbone)
-    print(train(plan, folders, Path(out), shared, bank=_path(bank), start=start, device=device, say=say("seggpt")))
+    with owned(Path(out)):
+        done = train(
+            plan, folders, Path(out), shared, bank=optional(bank), start=start, device=device, say=say("seggpt")
+        )
+    print(done)
 
 
 def psalm_nano(
@@ -126,42 +135,5 @@ def psalm_nano(
     from segcli.train.psalm_nano import read_plan, train_nano
 
     plan, shared = read_plan(Path(config)), lite(backbone)
-    print(train_nano(plan, paths(data), Path(out), shared, start=start, device=device, say=say("psalm")))
-
-
-def begin(folders: Sequence[str], device: str, threads: int | None) -> Callable[[], str]:
-    """Check what can be checked before torch is imported, then set its threads; what it returns names the device.
-
-    Raises StorageError for a folder that is not there, UsageError for an unknown device.
-    """
-    from segcli.registry.device import check_words, resolve
-
-    check_words(device, "auto")
-    if missing := [d for d in folders if not Path(d).exists()]:
-        raise StorageError(f"{missing[0]}: no such folder")
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return lambda: str(resolve(device).device)
-
-
-def lite(given: str | None) -> Path:
-    """The frozen backbone: the one that was typed, or the bundled one."""
-    from segcli.registry.places import BUNDLED
-
-    return Path(given) if given else BUNDLED / "lite0.safetensors"
-
-
-def paths(given: Sequence[str]) -> list[Path]:
-    """Words as paths."""
-    return [Path(word) for word in given]
-
-
-def say(what: str) -> Callable[[str], None]:
-    """What tells people how a run goes on."""
-    return lambda line: print(f"seg train {what}: {line}", file=sys.stderr, flush=True)
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
+    with owned(Path(out)):
+        print(train_nano(plan, paths(data), Path(out), shared, start=start, device=device, say=say("psalm")))

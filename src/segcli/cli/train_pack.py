@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from segcli.core.errors import StorageError, UsageError
+from segcli.cli.trainoptions import Debug, Masked, paths, say, there
+from segcli.core.errors import UsageError
 
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def pack(
-    data: Annotated[
-        list[str],
-        typer.Option(
-            "--data", metavar="DIR", help="A folder with images/ and masks/, or one of such folders. Repeatable."
-        ),
-    ],
+    data: Masked,
     out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The pack, for example photos.pack.")],
     side: Annotated[
         int, typer.Option("--side", metavar="N", min=32, help="Longest side of photos and masks, in pixels.")
@@ -28,7 +23,7 @@ def pack(
     limit: Annotated[
         str, typer.Option("--limit", metavar="SIZE", help="What the file may take: 40MiB, 100MB, 2GiB.")
     ] = "40MiB",
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Pack photos and masks into one file, for --data.
 
@@ -38,21 +33,17 @@ def pack(
     Example: seg train pack --data photos/ --out photos.pack --side 320 --limit 40MiB
     """
     most = _bytes(limit)
-    missing = [d for d in data if not Path(d).is_dir()]
-    if missing:
-        raise StorageError(f"{missing[0]}: no such folder; give one that holds images/ and masks/")
+    there(data, packs=False)
     if Path(out).is_dir():
         raise UsageError(f"--out {out}: is a folder; a pack is a file, type for example --out photos.pack")
     from segcli.train.packing import pack as pack_photos
 
-    def say(line: str) -> None:
-        print(f"seg train pack: {line}", file=sys.stderr, flush=True)
-
-    packed = pack_photos([Path(d) for d in data], Path(out), side, most, say)
+    tell = say("pack")
+    packed = pack_photos(paths(data), Path(out), side, most, tell)
     if packed.left_out:
-        say(f"{packed.left_out} photos left out: nothing in them is large enough to train on")
+        tell(f"{packed.left_out} photos left out: nothing in them is large enough to train on")
     kept = "as they were" if packed.quality is None else f"quality {packed.quality}"
-    say(f"{packed.photos} photos at {side} px, {kept}: {packed.bytes / 2**20:.1f} MiB of {most / 2**20:.1f}")
+    tell(f"{packed.photos} photos at {side} px, {kept}: {packed.bytes / 2**20:.1f} MiB of {most / 2**20:.1f}")
     print(packed.path)
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from segcli.core.errors import StorageError, UsageError
+from segcli.cli.trainoptions import (
+    Debug,
+    Device,
+    NanoBackbone,
+    Out,
+    Threads,
+    begin,
+    lite,
+    optional,
+    owned,
+    paths,
+    say,
+    there,
+)
+from segcli.core.errors import UsageError
 
 
 def ras(
-    out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Where state, log and checkpoint go.")],
+    out: Out,
     data: Annotated[
         list[str] | None,
         typer.Option("--data", metavar="DIR", help="For the nano member: folders with images/ and masks/."),
@@ -51,56 +63,54 @@ def ras(
         str | None, typer.Option("--tokenizer", metavar="FILE", help="Stage 1: LLaVA's tokenizer.json.")
     ] = None,
     size: Annotated[str, typer.Option("--size", metavar="7b|13b", help="Stage 1: which LLaVA.")] = "13b",
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="FILE", help="The nano member's encoder, if not the bundled.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    backbone: NanoBackbone = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Train RAS: the nano member from photos with masks, or a stage of the published training.
 
     Example: seg train ras --data photos/ --config configs/ras-nano.toml --out runs/first
     """
     from segcli.registry.device import check_words, resolve
-    from segcli.registry.places import BUNDLED
 
     check_words(device, "auto")
     if (stage is None) == (config is None):
         raise UsageError("give --config for the nano member, or --stage 1, 2 or finetune for the published training")
     if task not in ("ores", "gres", "res"):
         raise UsageError(f"--task {task}: unknown; type ores, gres or res")
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
     if stage is None:
+        if not data:
+            raise UsageError(
+                "--data is missing; give folders with images/, masks/ and an objects.jsonl that names classes"
+            )
+        there(data, packs=False)
+        where = begin(data, device, threads)
         from segcli.train.ras import read_plan, train_nano
 
-        missing = [d for d in data or () if not Path(d).is_dir()]
-        if missing or not data:
-            raise StorageError(
-                f"{missing[0] if missing else '--data'}: no such folder; give ones with images/ and masks/"
-            )
         sizes, recipe, loop, seed = read_plan(Path(config or ""))
-        lite = Path(backbone) if backbone else BUNDLED / "lite0.safetensors"
-        where, begin, say = [Path(d) for d in data], _path(start), _say("ras")
-        on = str(resolve(device).device)
-        print(train_nano(sizes, recipe, loop, where, Path(out), lite, start=begin, seed=seed, device=on, say=say))
+        folders, lite0, first, tell = paths(data), lite(backbone), optional(start), say("ras")
+        with owned(Path(out)):
+            done = train_nano(
+                sizes, recipe, loop, folders, Path(out), lite0, start=first, seed=seed, device=where(), say=tell
+            )
+        print(done)
         return
+    begin((), device, threads)
     from segcli.train.ras_run import Files, run_stage
 
     files = Files(
         images=Path(images),
-        start=_path(start),
-        groups=_path(groups),
-        captions=_path(captions),
-        masks=_path(masks),
+        start=optional(start),
+        groups=optional(groups),
+        captions=optional(captions),
+        masks=optional(masks),
         llava=tuple(Path(f) for f in llava or ()),
         encoders=tuple(encoder or ()),
-        tokenizer=_path(tokenizer),
+        tokenizer=optional(tokenizer),
     )
-    print(run_stage(stage, task, size, files, Path(out), resolve(device).device, _say("ras")))
+    with owned(Path(out)):
+        print(run_stage(stage, task, size, files, Path(out), resolve(device).device, say("ras")))
 
 
 def groups(
@@ -126,8 +136,8 @@ def groups(
         typer.Option("--exclude", metavar="DIR", help="RefCOCO's layout: leave out its validation and test photos."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws which objects are references.")] = 0,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    device: Device = "auto",
+    debug: Debug = False,
 ) -> None:
     """Make groups of masks with sentences, from annotations that others made.
 
@@ -149,13 +159,5 @@ def groups(
 
         sources.append(from_visual_genome(Path(genome), Path(images), open_model(model, device=device)))
     count = write(chain.from_iterable(sources), Path(out), seed, excluded([Path(d) for d in exclude or ()]))
-    _say("groups")(f"{count} groups")
+    say("groups")(f"{count} groups")
     print(out)
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
-
-
-def _say(what: str) -> Callable[[str], None]:
-    return lambda line: print(f"seg train {what}: {line}", file=sys.stderr, flush=True)

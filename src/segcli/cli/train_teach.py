@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from segcli.cli.options import DEFAULT_MODEL, number, share
+from segcli.cli.trainoptions import Debug, Device, Offline, Threads, say
 from segcli.core.errors import UsageError
 
 _SURE = "0.9"
@@ -39,10 +40,10 @@ def teach(
         str,
         typer.Option("--unsure", metavar="LOW,HIGH", help="Pixels with a probability between these are ignored."),
     ] = "0.2,0.8",
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of whatever goes wrong.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
+    debug: Debug = False,
 ) -> None:
     """Mask photos that have no masks, as far as a model is sure, to train on: self-training.
 
@@ -52,7 +53,6 @@ def teach(
 
     Example: seg train teach holidays/ --out taught; seg train seem --data taught --config seem.toml --out runs/taught
     """
-    from segcli.cli.train_nano import say
     from segcli.registry.device import check_words
 
     check_words(device, "auto")

@@ -178,8 +178,3 @@ def start_from(name: str, offline: bool = False) -> tuple[Psalm, Tokenizer]:
     if not isinstance(opened, PsalmPredictor):
         raise UsageError(f"--start {name}: is no PSALM; choose another")
     return opened.model.requires_grad_(True), opened.tokenizer
-
-
-def paths(given: Sequence[str]) -> tuple[Path, ...]:
-    """Words as paths."""
-    return tuple(Path(word) for word in given)
