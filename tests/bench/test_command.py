@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -126,6 +127,15 @@ def test_vos_needs_no_torch_and_meets_a_requirement(davis, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "met     J-Mean>=0.5" in done.stdout
+
+
+def test_scores_of_results_that_were_replaced_since_are_not_taken_from_the_journal(seg, davis, tmp_path):
+    root, results = davis
+    typed = ["vos", "--data", root, "--results", results, "--journal", tmp_path / "j"]
+    assert seg(*typed)[0] == seg(*typed)[0] == 0
+    frame = next(results.rglob("*.png"))
+    os.utime(frame, ns=(1, 1))
+    refused(seg(*typed), 2, "belongs to another run; give another --journal")
 
 
 def test_a_missed_requirement_exits_7_after_everything_was_written(seg, davis, tmp_path):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,6 +76,31 @@ def test_the_journal_of_another_run_is_refused(tmp_path):
         run(Lengths(("a",), settings={"other": 1}), journal=tmp_path / "j")
     with pytest.raises(UsageError, match="belongs to another run"):
         run(Lengths(("a",)), journal=tmp_path / "j", identity="another model")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from segcli.bench.run import _journal
+with _journal(Path(sys.argv[1]), "key") as (done, keep):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_do_not_write_one_journal_and_a_kill_gives_it_free(tmp_path):
+    journal = tmp_path / "j"
+    whole = run(Lengths(("a", "bb")), journal=journal)
+    run_key = json.loads(journal.read_text().splitlines()[0])["run"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLD.replace("key", run_key), journal], **pipes) as other:
+        assert other.stdout.readline() == b"held\n"
+        before = journal.read_bytes()
+        with pytest.raises(StorageError, match="another seg process is writing to it"):
+            run(Lengths(("a", "bb")), journal=journal)
+        assert journal.read_bytes() == before
+        other.kill()
+    assert run(Lengths(("a", "bb")), journal=journal) == whole
 
 
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path):

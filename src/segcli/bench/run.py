@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from segcli.bench.records import Measure, ReadsAhead, Record, digest_json
 from segcli.core.errors import StorageError, UsageError
@@ -134,15 +135,24 @@ def _run_key(measure: Measure, identity: str) -> str:
 
 @contextmanager
 def _journal(path: Path | None, key: str) -> Iterator[tuple[dict[str, Record], Callable[[Record], None]]]:
-    """Finished records of an earlier run, and a function that adds one; a line that was cut is dropped."""
+    """Finished records of an earlier run, and a function that adds one; a line that was cut is dropped.
+
+    The file is locked as long as it is used; the system gives the lock back however its process ends. Raises
+    StorageError when another process has it or it can't be written, UsageError when it belongs to another run.
+    """
     if path is None:
         yield {}, lambda record: None
         return
-    done, size = _read_journal(path, key)
     try:
-        with path.open("r+b" if size else "wb") as file:
+        with path.open("a+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StorageError(
+                    f"{path}: another seg process is writing to it: wait until that ends, or give another --journal"
+                ) from None
+            done, size = _read_journal(file, path, key)
             file.truncate(size)
-            file.seek(size)
             if not size:
                 file.write(json.dumps({"seg_bench_journal": 1, "run": key}).encode() + b"\n")
 
@@ -155,28 +165,26 @@ def _journal(path: Path | None, key: str) -> Iterator[tuple[dict[str, Record], C
         raise StorageError(f"{path}: can't be written ({error.strerror})") from None
 
 
-def _read_journal(path: Path, key: str) -> tuple[dict[str, Record], int]:
+def _read_journal(lines: BinaryIO, path: Path, key: str) -> tuple[dict[str, Record], int]:
     """Records, and how many bytes of the file are whole lines."""
-    if not path.exists() or not path.stat().st_size:
-        return {}, 0
     done: dict[str, Record] = {}
     size = 0
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines):
-            try:
-                value: dict[str, Any] = json.loads(line)
-                if number == 0:
-                    if value.get("run") != key:
-                        raise UsageError(f"{path}: belongs to another run; give another --journal, or remove it")
-                else:
-                    value["warnings"] = tuple(value["warnings"])
-                    record = Record(**value)
-                    done[record.name] = record
-            except (ValueError, TypeError, KeyError, AttributeError):
-                if number == 0:
-                    raise UsageError(f"{path}: is not a journal of seg bench; give another --journal") from None
-                break
-            if not line.endswith(b"\n"):
-                break
-            size += len(line)
+    lines.seek(0)
+    for number, line in enumerate(lines):
+        try:
+            value: dict[str, Any] = json.loads(line)
+            if number == 0:
+                if value.get("run") != key:
+                    raise UsageError(f"{path}: belongs to another run; give another --journal, or remove it")
+            else:
+                value["warnings"] = tuple(value["warnings"])
+                record = Record(**value)
+                done[record.name] = record
+        except (ValueError, TypeError, KeyError, AttributeError):
+            if number == 0:
+                raise UsageError(f"{path}: is not a journal of seg bench; give another --journal") from None
+            break
+        if not line.endswith(b"\n"):
+            break
+        size += len(line)
     return done, size

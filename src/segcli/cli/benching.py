@@ -135,7 +135,7 @@ def finish(
         measure,
         workers=workers,
         journal=None if items.journal is None else Path(items.journal),
-        identity=f"{data} {layout} {split} {results} {model and model.revision}",
+        identity=f"{data} {layout} {split} {results} {_state(results)} {model and model.revision}",
         subset=subset,
         seed=seed,
         tell=None if output.quiet or not sys.stderr.isatty() else _progress,
@@ -148,6 +148,20 @@ def finish(
     if done.missed:
         words = "; ".join(f"{c.name} ({c.detail})" for c in done.missed)
         raise RequirementError(f"{len(done.missed)} of {len(done.checks)} requirements missed: {words}")
+
+
+def _state(results: str | None) -> str:
+    """Names, sizes and times of results: scores of others that lie there since are not those of these."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    root = Path(results) if results is not None else None
+    files = sorted(root.rglob("*")) if root is not None and root.is_dir() else [root] if root is not None else []
+    for file in files:
+        if file is not None and file.is_file():
+            status = file.stat()
+            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def one_of(results: str | None, option: str, computing: Computing) -> None:
