@@ -106,6 +106,17 @@ def test_a_dangling_link_in_a_directory_becomes_an_item_that_fails(tree):
         read_bytes(gone.source, gone.name)
 
 
+def test_a_link_to_itself_becomes_an_item_that_fails_and_costs_no_other_photo(tree):
+    before = len(expand(["photos"], recursive=True).inputs)
+    for folder in (tree / "photos", tree / "photos" / "a"):
+        (folder / "self.jpg").symlink_to("self.jpg")
+    found = expand(["photos"], recursive=True).inputs
+    assert len(found) == before + 2
+    itself = next(one for one in found if one.name.endswith("self.jpg"))
+    with pytest.raises(ItemError, match=r"self\.jpg: can't be read: too many levels of symbolic links"):
+        read_bytes(itself.source, itself.name)
+
+
 def test_a_missing_file_beside_good_ones_becomes_an_item_that_fails(tree):
     found = expand(["photos/img10.jpg", "absent.jpg", "none/*.png"])
     assert relative(found) == ["img10.jpg", "absent.jpg", "*.png"]

@@ -206,9 +206,13 @@ def _walk(
 
 def _kind(entry: os.DirEntry[str]) -> Kind:
     """What an entry is. Pipes, sockets and devices are "other": nobody means them, and reading one may never end."""
-    if entry.is_dir():
+    try:
+        directory, file = entry.is_dir(), entry.is_file()
+    except OSError:  # a link that leads to itself, or one that can't be followed: it fails as an item
+        return "file"
+    if directory:
         return "directory"
-    if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):  # noqa: PTH110 - a text, no Path
+    if file or (entry.is_symlink() and not os.path.exists(entry.path)):  # noqa: PTH110 - a text, no Path
         return "file"
     return "other"
 
