@@ -42,6 +42,17 @@ def test_a_cut_out_with_a_matte_on_a_picture_and_a_change_of_the_picture_is_noti
     assert (after[150, 200] == before[150, 200]).all()
 
 
+def test_a_background_that_can_not_be_read_is_refused_before_any_photo(here: Here):
+    whole = CHINA.read_bytes()
+    (here.cwd / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    ran = here("point", CHELSEA, CHINA, "--at", "200,150", "-f", "cutout", "--background", "cut.jpg")
+    assert ran.code == 2
+    assert ran.stderr.splitlines() == [
+        "seg point: --background cut.jpg: the file is truncated; name another picture, or a colour"
+    ]
+    assert not (here.cwd / "seg-out").exists()
+
+
 def test_masks_that_somebody_has_are_matted_at_full_size(here: Here):
     assert here("point", CHELSEA, "--at", "200,150", "-f", "jsonl", "-o", "masks.jsonl").code == 0
     words = ("masks", "convert", "masks.jsonl", "-f", "mask", "--grow", "9", "--matte", "--matte-width", "6")

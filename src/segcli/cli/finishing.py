@@ -96,7 +96,7 @@ class Finishing:
             raise UsageError("--grow moves the border away from where --soft knows it; give one of them")
 
     def backdrop(self) -> tuple[int, int, int] | Backdrop | None:
-        """The colour, or the picture with the hash of its bytes. Raises UsageError."""
+        """The colour, or the picture with the hash of its bytes. Raises UsageError, also for one that can't be read."""
         if self.background is None:
             return None
         found = self._colour_or_file()
@@ -104,12 +104,16 @@ class Finishing:
             return found
         import hashlib
 
+        from segcli.core.errors import ItemError
         from segcli.io.formats.contract import Backdrop
+        from segcli.io.images import read_bytes, read_image
 
         try:
-            return Backdrop(found, hashlib.sha256(found.read_bytes()).hexdigest())
-        except OSError as error:
-            raise UsageError(f"--background {found}: can't be read: {(error.strerror or str(error)).lower()}") from None
+            data = read_bytes(found, f"--background {found}")
+            read_image(data, f"--background {found}")  # a broken one would fail every photo, each after its answer
+        except ItemError as error:
+            raise UsageError(f"{error}; name another picture, or a colour") from None
+        return Backdrop(found, hashlib.sha256(data).hexdigest())
 
     @property
     def width(self) -> int | None:
