@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -229,6 +230,14 @@ def test_one_file_goes_to_stdout_and_several_are_refused(inputs, tmp_path):
     assert stdout.getvalue() == (tmp_path / "out" / "000.png").read_bytes()
     with pytest.raises(UsageError, match="give -o DIR"):
         run(plan, Bright(), How(), formats=FORMATS, stdout=io.BytesIO())
+
+
+def test_several_files_of_one_photo_are_refused_before_stdout_has_one(inputs):
+    plan = fake.plan(inputs, None, formats=("mask",), asks=(ASK, replace(ASK, id="b")))
+    stdout = io.BytesIO()
+    with pytest.raises(UsageError, match="give -o DIR"):
+        run(Plan(plan.items[:1], plan.output, "x", "m"), Bright(), How(), formats=FORMATS, stdout=stdout)
+    assert stdout.getvalue() == b""
 
 
 def test_a_run_file_is_streamed_to_stdout_photo_by_photo(inputs):

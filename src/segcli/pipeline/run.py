@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from segcli.core.errors import SegError, UsageError
 from segcli.io import outputs, stream
 from segcli.io.formats import get_format
-from segcli.io.formats.contract import Format, Rendered
+from segcli.io.formats.contract import Format
 from segcli.models.api import Promptable
 from segcli.pipeline.answering import Answering, Here
 from segcli.pipeline.engine import Engine, Failed, Finished, Outcome, Skipped
@@ -234,12 +234,12 @@ def _to_stdout(plan: Plan, formats: Mapping[str, Format], outcomes: Iterable[Out
             stdout.write(chunk)
             stdout.flush()
         return
-    before: list[Rendered] = []
+    written = 0
     for outcome in finished:
+        written += len(outcome.rendered)
+        if written > 1:  # before the first one is written: half an answer is none
+            raise UsageError(f"-o - takes one file, these are more ({name} of {outcome.entry.key}): give -o DIR")
         for file in outcome.rendered:
-            if before:
-                raise UsageError(f"-o - takes one file, these are more ({name} of {outcome.entry.key}): give -o DIR")
-            before.append(file)
             stdout.write(file.data)
             stdout.flush()
 
