@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import PIL.Image
@@ -249,6 +250,24 @@ def test_a_stage_goes_from_random_weights_to_a_file_that_opens_and_answers(data:
     start, _ = fresh("nano", TOKENIZER, 0)
     assert torch.equal(model.model.swin.patch_embed.proj.weight, start.swin.patch_embed.proj.weight.half().float())
     assert not torch.equal(model.model.lm_head.weight, start.lm_head.weight.half().float())
+
+
+def test_a_photo_without_targets_takes_the_same_draws_and_costs_no_mask():
+    from segcli.train.points import SeededUniform
+    from segcli.train.psalm_loss import PsalmLoss, Targets
+
+    class Asked(SeededUniform):
+        shapes: ClassVar[list[tuple[int, ...]]] = []
+
+        def uniform(self, shape: tuple[int, ...]) -> torch.Tensor:
+            self.shapes.append(shape)
+            return super().uniform(shape)
+
+    stage = StagePrediction(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 3))
+    draws = Asked(0)
+    losses = PsalmLoss(PsalmLossConfig(points=16), draws)([stage], [Targets(torch.zeros(0, 8, 8), torch.zeros(0))])
+    assert float(losses["loss_mask"]) == float(losses["loss_dice"]) == 0
+    assert draws.shapes == [(1, 16, 2), (0, 48, 2), (0, 4, 2)]
 
 
 def test_a_query_that_nobody_matched_is_background(school: School):
