@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from tests.train import drawn
 
 from segcli.core.errors import UsageError
-from segcli.models.backbones.efficientnet_lite import EfficientNetLite
 from segcli.train import loop
 from segcli.train.packing import pack
 from segcli.train.plan import read_plan
@@ -40,20 +39,9 @@ device_views = { stretch = 0.1, feather = 0.5, colour = { jpeg = 0.3 }, granular
 def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A pack of three drawn photos, a plan, and a backbone of random weights."""
     folder = tmp_path_factory.mktemp("given")
-    data = folder / "data"
-    (data / "images").mkdir(parents=True)
-    (data / "masks").mkdir()
-    for number in range(3):
-        pixels = np.full((60, 80, 3), 40 * number, np.uint8)
-        labels = np.zeros((60, 80), np.uint8)
-        labels[15:45, 20:50], labels[20:40, 50:70] = 1, 2
-        pixels[labels == 1], pixels[labels == 2] = 220, (250, 120, 0)
-        Pillow.fromarray(pixels).save(data / "images" / f"{number}.jpg")
-        Pillow.fromarray(labels).save(data / "masks" / f"{number}.png")
-    torch.manual_seed(0)
-    save_file({f"backbone.{k}": v for k, v in EfficientNetLite().state_dict().items()}, folder / "lite0.safetensors")
     (folder / "plan.toml").write_text(PLAN)
-    return pack([data], folder / "photos.pack", 80, 2**20).path, folder / "plan.toml", folder / "lite0.safetensors"
+    packed = pack([drawn.photos(folder / "data")], folder / "photos.pack", 80, 2**20)
+    return packed.path, folder / "plan.toml", drawn.backbone(folder / "lite0.safetensors")
 
 
 def run(given: tuple[Path, Path, Path], out: Path) -> dict[str, torch.Tensor]:

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from tests.train import drawn
 
 from segcli.core.ask import Ask, Point
 from segcli.core.errors import UsageError
 from segcli.core.image import Image
-from segcli.models.backbones.efficientnet_lite import EfficientNetLite
 from segcli.train.plan import read_plan
 from segcli.train.run import run_plan
 from segcli.train.state import load_state
@@ -48,17 +47,7 @@ loop = { steps = 1, log_every = 1 }
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    (folder / "images").mkdir(parents=True)
-    (folder / "masks").mkdir()
-    for number in range(3):
-        pixels = np.full((60, 80, 3), 40 * number, np.uint8)
-        labels = np.zeros((60, 80), np.uint8)
-        labels[15:45, 20:60] = 1
-        pixels[labels == 1] = 220
-        Pillow.fromarray(pixels).save(folder / "images" / f"{number}.jpg")
-        Pillow.fromarray(labels).save(folder / "masks" / f"{number}.png")
-    return folder
+    return drawn.photos(tmp_path / "data")
 
 
 def seg(*words: object) -> subprocess.CompletedProcess[str]:
@@ -70,7 +59,7 @@ def seg(*words: object) -> subprocess.CompletedProcess[str]:
 def test_a_plan_trains_to_a_checkpoint_that_answers_clicks(data: Path, tmp_path: Path) -> None:
     plan, out, backbone = tmp_path / "plan.toml", tmp_path / "run", tmp_path / "lite0.safetensors"
     plan.write_text(PLAN)
-    save_file({f"backbone.{k}": v for k, v in EfficientNetLite().state_dict().items()}, backbone)
+    drawn.backbone(backbone)
     done = seg("train", "seem", "--data", data, "--config", plan, "--out", out, "--backbone", backbone)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out / "seem-nano.safetensors")
@@ -97,8 +86,7 @@ def test_a_plan_trains_to_a_checkpoint_that_answers_clicks(data: Path, tmp_path:
 
 def test_a_tuned_backbone_leaves_the_shared_one_alone_and_comes_with_the_checkpoint(data: Path, tmp_path: Path) -> None:
     plan, out, backbone = tmp_path / "plan.toml", tmp_path / "run", tmp_path / "lite0.safetensors"
-    start = EfficientNetLite().state_dict()
-    save_file({f"backbone.{k}": v for k, v in start.items()}, backbone)
+    start = {name.removeprefix("backbone."): tensor for name, tensor in load_file(drawn.backbone(backbone)).items()}
     tuned = PLAN.replace("[model]", "[model]\ntuned = true", 1)
     leg = 'decoder = false\nbackbone = 0.1\nfrozen = ["click_backbone.stem."]'
     plan.write_text(tuned.replace("decoder = false", leg, 1))
@@ -116,7 +104,7 @@ def test_a_tuned_backbone_leaves_the_shared_one_alone_and_comes_with_the_checkpo
 
 def test_a_part_that_the_model_does_not_have_is_named_before_anything_is_trained(data: Path, tmp_path: Path) -> None:
     plan, out, backbone = tmp_path / "plan.toml", tmp_path / "run", tmp_path / "lite0.safetensors"
-    save_file({f"backbone.{k}": v for k, v in EfficientNetLite().state_dict().items()}, backbone)
+    drawn.backbone(backbone)
     plan.write_text(PLAN.replace("decoder = false", 'decoder = false\nfrozen = ["click_backbone."]', 1))
     done = seg("train", "seem", "--data", data, "--config", plan, "--out", out, "--backbone", backbone)
     assert done.returncode == 2
