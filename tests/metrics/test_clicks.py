@@ -9,6 +9,7 @@ from scipy.ndimage import distance_transform_edt
 
 from segcli.metrics.clicks import Click, click_iou, clicks_needed, iou_per_click, next_click, noc
 from segcli.metrics.deepest import Depth, deeper_of_two, deepest
+from segcli.metrics.seem_clicks import clicking_mask
 
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda size: arrays(np.bool_, size))
 
@@ -119,3 +120,17 @@ def test_the_curve_ends_with_the_shortest_run():
 def test_no_samples_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         noc([], 0.9, 20)
+
+
+@pytest.mark.parametrize(
+    ("size", "to"), [((24, 50), (40, 91)), ((12, 7), (67, 87)), ((25, 14), (45, 3)), ((8, 26), (111, 90))]
+)
+def test_an_object_resized_for_seems_clicks_has_opencvs_very_pixels(size, to):
+    cv2 = pytest.importorskip("cv2")
+    random = np.random.default_rng(sum(size))
+    for _ in range(20):
+        y, x = (np.sort(random.integers(0, length + 1, 2)) for length in size)
+        mask = random.random(size) < 0.5
+        mask[y[0] : y[1], x[0] : x[1]] = True
+        theirs = cv2.resize(mask.astype(np.float64), to[::-1], interpolation=cv2.INTER_CUBIC) != 0
+        np.testing.assert_array_equal(clicking_mask(mask, to), theirs)

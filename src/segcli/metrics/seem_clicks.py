@@ -63,11 +63,11 @@ def clicking_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.
 def _cubic(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Source pixels [4, target] and weights of cubic interpolation (a = -0.75) between pixel centres, borders repeated.
 
-    In 32 bits throughout: whether a sum cancels to exactly zero decides about a pixel.
+    The place in 64 bits, all else in 32, as OpenCV has it: whether a sum cancels to exactly zero decides about a pixel.
     """
     f = np.float32
     a = f(-0.75)
-    centre = f(source / target) * (np.arange(target, dtype=np.float32) + f(0.5)) - f(0.5)
+    centre = ((np.arange(target) + 0.5) * (1 / (target / source)) - 0.5).astype(np.float32)
     left = np.floor(centre)
     t = centre - left
 
