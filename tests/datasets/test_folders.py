@@ -51,6 +51,26 @@ def test_a_mask_of_black_and_white_holds_one_object(folder):
     assert [o.id for o in photo.labelled(photo.ids())] == [1]
 
 
+@pytest.mark.parametrize("listing", [False, True])
+def test_a_mask_of_another_size_than_its_photo_is_named_with_both_sizes(folder, listing):
+    if listing:
+        listed(folder)
+    save(folder / "masks" / "a.png", np.ones((30, 20), np.uint8))
+    with pytest.raises(ItemError, match=r"masks/a.png: is 20x30, .*images/a.jpg is stored as 30x20 .*make them equal"):
+        next(photos(folder)).ids()
+
+
+@pytest.mark.parametrize("listing", [False, True])
+def test_ids_that_no_byte_holds_are_refused_and_do_not_become_others(folder, listing):
+    if listing:
+        listed(folder)
+    values = np.zeros((20, 30), np.uint16)
+    values[2:9, 2:9] = 257
+    save(folder / "masks" / "a.png", values)
+    with pytest.raises(ItemError, match="holds the id 257; ids are 1 to 254"):
+        next(photos(folder)).ids()
+
+
 def test_small_objects_and_stuff_are_no_click_targets(folder):
     photo = next(photos(folder))
     ids = photo.ids()

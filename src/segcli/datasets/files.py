@@ -17,6 +17,12 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         return np.array(image.convert("RGB"))
 
 
+def stored_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a photo's pixels as stored; only the header is read. Raises ItemError."""
+    with _recognised(path) as image:
+        return image.height, image.width
+
+
 def read_raw(path: Path) -> NDArray[Any]:
     """A mask file as it is stored: palette indices, grey values or channels; [H, W] or [H, W, C]."""
     with _opened(path) as image:
@@ -49,13 +55,26 @@ def require_file(path: Path, what: str) -> Path:
 
 
 def _opened(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
+    image = _recognised(path)
     try:
-        image = Image.open(path)
         image.load()
-    except FileNotFoundError:
-        raise ItemError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+    except _broken() as error:
         raise ItemError(f"{path}: can't be read as an image ({error})") from None
     return image
+
+
+def _recognised(path: Path) -> Any:
+    from PIL import Image
+
+    try:
+        return Image.open(path)
+    except FileNotFoundError:
+        raise ItemError(f"{path}: no such file") from None
+    except _broken() as error:
+        raise ItemError(f"{path}: can't be read as an image ({error})") from None
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    from PIL import Image, UnidentifiedImageError
+
+    return (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcli.core.errors import ItemError, StorageError
-from segcli.datasets.files import read_indices, read_raw, read_rgb, require_directory
+from segcli.datasets.files import read_indices, read_raw, read_rgb, require_directory, stored_size
 
 IGNORED = 255
 _PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -57,16 +57,36 @@ class Photo:
         return read_rgb(self.image)
 
     def ids(self) -> NDArray[np.uint8]:
-        """Object ids [H, W]; 0 is background, 255 is ignored."""
+        """Object ids [H, W]; 0 is background, 255 is ignored.
+
+        Raises ItemError for a mask of another size than its photo, as stored, or with ids beyond 255.
+        """
+        ids = self._ids()
+        size = stored_size(self.image)
+        if ids.shape != size:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (ids.shape, size)]
+            raise ItemError(
+                f"{self.mask}: is {sizes[0]}, {self.image} is stored as {sizes[1]} (a turned photo has to be saved "
+                "upright); make them equal"
+            )
+        return ids
+
+    def _ids(self) -> NDArray[np.uint8]:
         if self.objects is not None:
-            return read_indices(self.mask).astype(np.uint8)
+            return self._small(read_indices(self.mask))
         raw = read_raw(self.mask)
         if raw.ndim == 3:  # a painted mask: anything that is not black
             return np.asarray((raw[..., :3] > 0).any(axis=2), np.uint8)
-        values = raw.astype(np.uint8)
+        values = self._small(raw)
         if set(np.unique(values).tolist()) <= {0, IGNORED}:
             return np.asarray(values > 0, np.uint8)
         return np.asarray(values)
+
+    def _small(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Ids as bytes; larger ones would become others."""
+        if values.size and not 0 <= int(values.min()) <= int(values.max()) <= IGNORED:
+            raise ItemError(f"{self.mask}: holds the id {int(values.max())}; ids are 1 to 254, and 255 is ignored")
+        return values.astype(np.uint8)
 
     def labelled(self, ids: NDArray[np.uint8]) -> tuple[FolderObject, ...]:
         """The objects of this photo; `ids` is the array that `ids()` returned."""
