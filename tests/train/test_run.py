@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.train import drawn
 
 from segcli.core.ask import Ask, Point
-from segcli.core.errors import UsageError
+from segcli.core.errors import CheckpointError, UsageError
 from segcli.core.image import Image
 from segcli.train.plan import read_plan
 from segcli.train.run import run_plan
@@ -160,6 +160,16 @@ def test_sizes_that_no_network_can_have_are_refused_before_a_photo_is_read(tmp_p
     path.write_text(f"[model]\n{sizes}\n[[legs]]\nname = 'a'\n")
     with pytest.raises(UsageError, match=r"leg a: \[model\]: no network can have these sizes"):
         run_plan(read_plan(path), [tmp_path / "no photos"], tmp_path / "out", tmp_path / "no backbone")
+
+
+@pytest.mark.parametrize("content", [None, b"no tensors at all"])
+def test_weights_to_begin_from_that_can_not_be_read_are_named(tmp_path: Path, content: bytes | None) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    start = tmp_path / "start.safetensors"
+    if content is not None:
+        start.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"start.safetensors: "):
+        run_plan(read_plan(tmp_path / "plan.toml"), [], tmp_path / "out", tmp_path / "no backbone", start=start)
 
 
 def test_the_plan_of_the_bundled_checkpoint_can_be_read() -> None:

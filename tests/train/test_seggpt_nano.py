@@ -176,6 +176,26 @@ def test_a_pasted_block_brings_its_cells_and_its_objects(trained: Path) -> None:
     assert moved >= 3
 
 
+def test_data_with_fewer_classes_than_the_plan_draws_is_trained_on(tmp_path: Path, photos: Path) -> None:
+    root = tmp_path / "balls"
+    shutil.copytree(photos, root)
+    lines = [json.loads(line) for line in (root / "objects.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["objects"] = line["objects"][:1]
+    (root / "objects.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    bank = make_bank([root], tmp_path / "bank", PLAN.views, SegGPTNano(PLAN.model).backbone)
+    batch = next(Episodes(bank, range(8), frozenset(), PLAN.recipe.draw).stream(0))
+    assert {q.kind for q in batch.questions} == {"semantic", "instance"}
+
+
+def test_data_without_a_named_class_is_refused_in_a_line(tmp_path: Path, photos: Path) -> None:
+    root = tmp_path / "unnamed"
+    shutil.copytree(photos, root)
+    (root / "objects.jsonl").unlink()
+    with pytest.raises(StorageError, match="no class is named in two photos"):
+        train(PLAN, [root], tmp_path / "run", BUNDLED / "lite0.safetensors", say=lambda line: None)
+
+
 def test_an_absent_class_is_asked_about_in_a_photo_that_does_not_show_it(tmp_path: Path, photos: Path) -> None:
     root = tmp_path / "apart"
     shutil.copytree(photos, root)

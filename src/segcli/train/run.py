@@ -19,6 +19,7 @@ from segcli.core.errors import CheckpointError, UsageError
 from segcli.models.layers.loading import load_strict
 from segcli.models.seem.nano import SeemNano
 from segcli.models.seem.nano_predictor import accepted
+from segcli.registry.header import read_header
 from segcli.train.device_feed import feed
 from segcli.train.device_views import DeviceViews
 from segcli.train.export import save_half, split
@@ -50,12 +51,14 @@ def run_plan(
     folders:  photos with masks. backbone: safetensors of the frozen backbone, as bundled.
     start:    a checkpoint to begin from instead of random weights; parameters that it lacks begin at random.
     A plan that was stopped goes on when it is run again with the same `out`.
+    Raises UsageError for sizes that no network can have, CheckpointError for weights that can't be read, StorageError
+    for folders without photos.
     """
     for leg in plan.legs:  # before hours of photos are read
         built(partial(_network, plan, leg), f"leg {leg.name}: [model]")
+    state = {} if start is None else _weights(start)
     training, kept = hold_out(load_photos(folders))
     say(f"{len(training)} photos to train on, {len(kept)} kept back to validate")
-    state = load_file(start) if start is not None else {}
     on_device = cache(lambda: resident(training, device))  # once, and only for a plan that wants it
     for leg in plan.legs:
         # A leg saves what it trained; what it left alone comes from before.
@@ -142,6 +145,12 @@ def _source(
         return feed(views, (start - first_seed(plan.seed, rank)) * leg.loop.accumulate)
 
     return stream
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """What a checkpoint holds. Raises CheckpointError, in a line, for a file that is none."""
+    read_header(path)
+    return load_file(path)
 
 
 def _network(plan: TrainingPlan, leg: Leg) -> SeemNano:

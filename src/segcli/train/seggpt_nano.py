@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segcli.core.errors import CheckpointError, UsageError
+from segcli.core.errors import CheckpointError, StorageError, UsageError
 from segcli.models.layers.loading import load_strict
 from segcli.models.seggpt.nano import NanoConfig, SegGPTNano
 from segcli.models.seggpt.nano_memory import Memory, joined, remember
@@ -249,6 +249,8 @@ def train(
     unseen = frozenset(plan.recipe.unseen)
     episodes = Episodes(views, training, unseen, plan.recipe.draw)
     say(f"{len(training)} photos and {len(episodes.classes)} classes to train on, {len(kept)} photos kept back")
+    if not episodes.classes:
+        raise StorageError("--data: no class is named in two photos to train on; objects.jsonl names what masks hold")
     trainee = Trainee(network, _frequency(episodes))
     if start is not None:
         _begin_with(trainee, start)
@@ -345,4 +347,6 @@ def read_plan(path: Path) -> NanoPlan:
         raise UsageError(f"{path}: views: side = {plan.views.side}: type a multiple of 32")
     if plan.recipe.hold_out < 2:
         raise UsageError(f"{path}: recipe: hold_out = {plan.recipe.hold_out}: type 2 or more, each so-many-th photo")
+    if plan.recipe.draw.photos < 2:
+        raise UsageError(f"{path}: recipe.draw: photos = {plan.recipe.draw.photos}: type 2 or more, one is the example")
     return filled(plan, table, str(path))

@@ -196,10 +196,11 @@ class Episodes:
         """Endless batches."""
         rng = np.random.default_rng(seed)
         weights = np.array([len(self.shown[c]) for c in self.classes]) ** 0.5
+        several = min(self.draw.classes, len(self.classes))  # data may have fewer than the plan asks for
         while True:
             targets: list[Target] = []
             questions: list[Question] = []
-            for name in rng.choice(len(self.classes), self.draw.classes, False, weights / weights.sum()):
+            for name in rng.choice(len(self.classes), several, False, weights / weights.sum()):
                 self._class_episodes(self.classes[name], targets, questions, rng)
             self._absent(targets, questions, rng)
             for _ in range(self.draw.twins):
