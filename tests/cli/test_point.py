@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pytest
 
 from .support import Seg, make_photo, read_mask
 
@@ -63,6 +64,34 @@ def test_in_a_list_only_the_photo_that_the_click_misses_fails(seg: Seg):
     said = [line for line in ran.stderr.splitlines() if "small.png" in line or "broken.jpg" in line]
     assert len(said) == 2
     assert [p.name for p in (seg.cwd / "seg-out").glob("*.png")] == ["large.png"]
+
+
+@pytest.mark.parametrize("output", ["in", "in/{stem}-mask.png"])
+def test_the_same_command_goes_on_where_results_lie_among_the_photos(seg: Seg, output: str):
+    for name in ("a.jpg", "b.jpg"):
+        make_photo(seg.cwd / "in" / name)
+    words = ("point", "in", "--at", "60,45", "-o", output)
+    assert seg(*words).code == 0
+    first = {path.name for path in (seg.cwd / "in").iterdir()}
+    make_photo(seg.cwd / "in" / "c.jpg")
+    ran = seg(*words, "--json")
+    summary = ran.lines[-1]["summary"]
+    assert (ran.code, summary["total"], summary["done"], summary["skipped"]) == (0, 3, 1, 2), ran.stderr
+    mask = "c.png" if output == "in" else "c-mask.png"
+    assert {path.name for path in (seg.cwd / "in").iterdir()} == {*first, "c.jpg", mask}
+
+
+def test_a_result_among_the_photos_is_masked_when_it_is_named_and_a_photo_in_its_place_always(seg: Seg):
+    make_photo(seg.cwd / "in" / "a.jpg")
+    words = ("--at", "60,45", "-o", "in/{stem}-mask.png")
+    assert seg("point", "in", *words).code == 0
+    assert seg("point", "in/a-mask.png", *words).code == 0
+    (seg.cwd / "in" / "a.jpg").unlink()
+    refused = seg("point", "in", *words)
+    assert (refused.code, "in: no photos in it, only results of earlier runs" in refused.stderr) == (4, True)
+    make_photo(seg.cwd / "in" / "a-mask.png", (200, 150))
+    assert seg("point", "in", *words, "--force").code == 0
+    assert read_mask(seg.cwd / "in" / "a-mask-mask.png").shape == (150, 200)
 
 
 def test_each_makes_every_click_and_box_an_object_of_its_own(seg: Seg, photo: Path):

@@ -14,7 +14,7 @@ import typer
 from segcli.cli.errors import warn
 from segcli.cli.options import Computing, Reading, Telling, Writing, number
 from segcli.core.classes import ClassList
-from segcli.core.errors import CheckpointError, UsageError
+from segcli.core.errors import CheckpointError, StorageError, UsageError
 
 _LEFT_OUT = 8  # classes that a line names
 
@@ -33,18 +33,54 @@ def photos(reading: Reading, writing: Writing, telling: Telling) -> Found:
     from segcli.io.inputs import expand
 
     directory, _ = writing.place
-    if directory is not None and any(_is_in(typed, directory) for typed in reading.images):
-        directory = None  # results go among the photos: to leave out all that is in there would leave nothing
+    among = directory is not None and any(_is_in(typed, directory) for typed in reading.images)
     found = expand(
         reading.images,
         recursive=reading.recursive,
         files_from=reading.files_from,
         null=reading.null,
-        exclude=directory,
+        exclude=None if among else directory,  # to leave out all that is among the photos would leave nothing
     )
+    if among and directory is not None:
+        found = _without_results(found, directory, frozenset(reading.images))
     if found.skipped and telling.verbose:
         warn(f"{found.skipped} other files passed over")
     return found
+
+
+def _without_results(found: Found, directory: Source, named: frozenset[str]) -> Found:
+    """The photos without what earlier runs wrote among them, so that the same command goes on.
+
+    One that was named itself is meant. Raises StorageError when nothing else is there.
+    """
+    from segcli.io.inputs import Found
+    from segcli.pipeline.journal import Journal
+
+    journal = Journal(directory, readonly=True)
+    try:
+        sizes = {_real(directory / path): size for path, size in journal.made().items()}
+    finally:
+        journal.close()
+
+    def is_result(source: Source | None) -> bool:
+        if source is None or not sizes or str(source) in named or (real := _real(source)) not in sizes:
+            return False
+        try:
+            return sizes[real] in (None, source.stat().st_size)  # else somebody put another file there
+        except OSError:
+            return False
+
+    kept = tuple(one for one in found.inputs if not is_result(one.source))
+    if not kept:
+        raise StorageError(
+            f"{directory}: no photos in it, only results of earlier runs; name one of them to have it masked"
+        )
+    return Found(kept, found.skipped + len(found.inputs) - len(kept))
+
+
+def _real(source: Source) -> str:
+    """A name by which the same file is known, however it was typed."""
+    return str(source.resolve()) if isinstance(source, Path) else source.url
 
 
 def _is_in(typed: str, directory: Source) -> bool:

@@ -204,6 +204,14 @@ class Journal:
         pair, _ = self._begun.get(path, (("", ""), False))
         return pair[1] == fingerprint
 
+    def made(self) -> dict[str, int | None]:
+        """The files that runs made for photos, with their bytes; None for those begun by a run that died since."""
+        found: dict[str, int | None] = {}
+        for pair in list(self._done):
+            if (entry := self.find(*pair)) is not None:
+                found.update((path, size) for path, size, _ in entry.files)
+        return {**found, **dict.fromkeys(self._begun)}
+
     def run_file(self, path: str) -> str | None:
         """The fingerprint with which a file for the whole run was written, or None."""
         found = self._run_files.get(path)
