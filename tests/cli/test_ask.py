@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,28 @@ def test_an_answer_goes_to_a_file_in_plain_words(tiny: Here, photo: Path):
         (["photo.png", "x", "-m", "psalm.tyni"], 2, "psalm.tiny"),
         (["photo.png", "x", "-m", "seem-nano"], 2, "answers no questions"),
         (["missing.png", "x", "-m", "psalm.tiny"], 3, "missing.png: no such file"),
+        (
+            ["photo.png", "x", "-m", "psalm.tiny", "-o", "./photo.png"],
+            2,
+            "-o ./photo.png: is the photo; give another file",
+        ),
         (["photo.png", "x", "--offline"], 5, "seg models pull psalm.swin-b"),
     ],
 )
 def test_what_it_cannot_do_is_one_line(tiny: Here, photo: Path, typed: list[str], code: int, words: str):
+    before = photo.read_bytes()
     ran = tiny("ask", *typed, model=None)
+    assert photo.read_bytes() == before
     assert ran.code == code
     assert words in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_name_that_is_no_text_has_a_json_line_too(tiny: Here, photo: Path):
+    name = os.fsdecode(b"lat\xe9.png")
+    (tiny.cwd / name).write_bytes(photo.read_bytes())
+    ran = tiny("ask", name, "x", "--limit", "1", "--json", model="psalm.tiny")
+    assert (ran.code, json.loads(ran.stdout)["image"]) == (0, name), ran.stderr
 
 
 def test_the_json_line_holds_what_was_asked(tiny: Here, photo: Path):

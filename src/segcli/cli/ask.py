@@ -66,6 +66,8 @@ def ask(
     from segcli.registry.load import open_model
 
     name = "stdin" if image == "-" else image
+    if "-" not in (image, output) and _same(Path(image), Path(output)):
+        raise UsageError(f"-o {output}: is the photo; give another file for the answers")
     photo = read_image(_stdin() if image == "-" else Path(image), name)
     opened = open_model(
         model,
@@ -83,7 +85,13 @@ def ask(
 def _json_line(image: str, question: str, answer: str, model: str) -> str:
     from json import dumps
 
-    return dumps({"image": image, "question": question, "answer": answer, "model": model}, ensure_ascii=False)
+    escaped = any("\ud800" <= letter <= "\udfff" for letter in image)  # a name that is no UTF-8
+    line = {"image": image, "question": question, "answer": answer, "model": model}
+    return dumps(line, ensure_ascii=escaped)
+
+
+def _same(first: Path, second: Path) -> bool:
+    return first.exists() and second.exists() and first.samefile(second)
 
 
 def _deliver(lines: list[str], output: str) -> None:
