@@ -115,6 +115,14 @@ def test_an_object_without_any_mark_has_the_published_vector_and_a_finite_mask(d
         assert decoder.spatial_masks(output, image).isfinite().all()
 
 
+@pytest.mark.parametrize("variant", ["v0", "demo"])
+def test_where_an_image_has_one_object_all_its_masks_are_one_mark(decoder_of, scene, variant):
+    decoder = decoder_of(variant)
+    several = Prompts([torch.cat([marks((20, 30)), marks((30, 12))])], [torch.cat([NOTHING, marks((50, 10))])])
+    one = Prompts([marks((20, 30)) | marks((30, 12))], [marks((50, 10))])
+    torch.testing.assert_close(answer(decoder, scene, several), answer(decoder, scene, one), atol=1e-4, rtol=0)
+
+
 def test_in_v0_the_first_query_answers_where_no_mark_is_positive(decoder_of, scene):
     decoder = decoder_of("v0")
     image = scene.on(decoder)

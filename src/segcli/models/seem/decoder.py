@@ -105,12 +105,15 @@ class SeemDecoder(nn.Module):
     ) -> SpatialTokens:
         """Marks on images as tokens of every level; also what a reference image gives to another image's prompts.
 
-        positive, negative: one entry an image, bool masks [n, H, W] of the padded image, or point sets.
+        positive, negative: one entry an image, bool masks [n, H, W] of the padded image, or point sets. v0 and demo
+        know one object an image: there all masks of an image are one mark, as published.
         """
         draws = draws or FixedDraws()
-        marks = (as_points(positive), as_points(negative))
-        objects = max(one.count for one in (*marks[0], *marks[1]))
         by_object = self.variant.spatial_queries is SpatialQueries.PER_OBJECT
+        marks = tuple(
+            [one if by_object else one.as_one() for one in as_points(masks)] for masks in (positive, negative)
+        )
+        objects = max(one.count for one in (*marks[0], *marks[1]))
 
         def drawn(points: Sequence[PointSet]) -> list[PointSet]:
             return draw(points, self.config.point_budget, draws, by_object)

@@ -32,6 +32,10 @@ class PointSet:
         """`count` objects without a point."""
         return cls(torch.zeros(0, 2, device=device), torch.zeros(0, dtype=torch.long, device=device), count)
 
+    def as_one(self) -> PointSet:
+        """The same points, all of one object."""
+        return PointSet(self.yx, torch.zeros_like(self.objects), 1)
+
     def take(self, index: Tensor) -> PointSet:
         """The points at `index`."""
         index = index.to(self.yx.device)
