@@ -116,7 +116,7 @@ def canvas_differences(model: SegGPT, record: Record, prefix: str, suffix: str, 
 
 def full(golden: Golden) -> Differences:
     record, model = Record(golden), load_model(golden)
-    by_name = {"semantic": SEMANTIC, "instance": INSTANCE}
+    by_name = {"semantic": SEMANTIC, "instance": INSTANCE, "none": None}
     for name in sorted(record.o):
         if name.endswith(".canvas"):
             *size, kind, _ = name.split(".")
