@@ -103,6 +103,25 @@ def test_panoptic_pictures_are_not_taken_for_masks(two, seg, tmp_path):
     assert seg("convert", tmp_path / "p" / "panoptic.json", "-o", tmp_path / "q")[0] in (0, 3)
 
 
+def test_masks_beside_panoptic_pictures_are_read(two, seg, tmp_path):
+    seg("convert", two, "-f", "panoptic,mask", "-o", tmp_path / "p")
+    code, _, err = seg("convert", tmp_path / "p" / "mask", "--numbered", "-f", "palette", "-o", tmp_path / "q")
+    assert code == 0, err
+
+
+def test_lines_of_one_photo_in_a_stream_are_one_photo(seg, tmp_path):
+    corner, middle = np.zeros((6, 8), bool), np.zeros((6, 8), bool)
+    corner[:2, :2], middle[3:5, 3:6] = True, True
+    lines = [line("a.jpg", Prediction((6, 8), (encode(mask),))) for mask in (corner, middle)]
+    lines.append(line("b.jpg", Prediction((6, 8), (encode(corner),))))
+    code, _, err = seg("convert", "-", "-f", "palette", "-o", tmp_path / "p", stdin=b"".join(lines))
+    assert (code, "3 masks of 2 photos" in err) == (0, True), err
+    ids = np.asarray(Pillow.open(tmp_path / "p" / "a.png"))
+    assert [(ids == number).sum() for number in (1, 2)] == [4, 6]
+    _, out, _ = seg("stats", "-", "--each", stdin=b"".join(lines))
+    assert "3 masks of 2 photos" in out
+
+
 def test_a_stream_comes_in_and_goes_out(two, seg):
     code, out, err = seg("filter", "-", "--label", "dog", "-f", "jsonl", "-o", "-", stdin=two.read_bytes())
     assert code == 0, err

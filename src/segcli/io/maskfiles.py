@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from segcli.core.errors import ItemError, SegError, StorageError, UsageError
-from segcli.core.prediction import Prediction
+from segcli.core.prediction import Prediction, counted_through
+from segcli.core.prediction import joined as put_together
 from segcli.core.rle import Rle
 from segcli.io import stream
-from segcli.io.formats import get_reader
+from segcli.io.formats import FORMATS, get_reader
 from segcli.io.formats.contract import Annotation
 from segcli.io.formats.jsonl import masks_of_line
 from segcli.io.images import read_size
@@ -90,7 +91,8 @@ def guess(path: Path) -> str:
         return _guess_json(path)
     if suffix == ".png" and not _is_indexed(path):
         for place in (path.parent, path.parent.parent):
-            if (place / "panoptic.json").is_file():
+            of_another = place != path.parent and path.parent.name in FORMATS and path.parent.name != "panoptic"
+            if (place / "panoptic.json").is_file() and not of_another:
                 raise UsageError(
                     f"{path}: its colours mean what {place / 'panoptic.json'} says; give that file instead"
                 )
@@ -191,13 +193,39 @@ def _of_file(
 
 
 def _of_stream(lines: BinaryIO) -> Iterator[Masks]:
-    """Lines as they come, so that a verb before this one in a pipe is not waited for."""
+    """Photo by photo as lines come, so that a verb before this one in a pipe is waited for by one photo only.
+
+    Lines that follow each other and are about one photo, as several asks leave them, are joined.
+    """
+    waiting: list[Masks] = []
     for number, text in enumerate(lines, 1):
         if text.strip():
             line = stream.parse(text, f"-, line {number}")
             if line.prediction is not None:
                 annotations = list(masks_of_line(line))
-                yield replace(of_annotations(PurePosixPath(line.image), annotations), prediction=line.prediction)
+                one = replace(of_annotations(PurePosixPath(line.image), annotations), prediction=line.prediction)
+                if waiting and not _are_one_photo(waiting[0], one):
+                    yield _lines_joined(waiting)
+                    waiting = []
+                waiting.append(one)
+    if waiting:
+        yield _lines_joined(waiting)
+
+
+def _are_one_photo(first: Masks, second: Masks) -> bool:
+    return first.relative == second.relative and first.prediction.size == second.prediction.size
+
+
+def _lines_joined(parts: Sequence[Masks]) -> Masks:
+    """The masks of several lines about one photo, with all that is said of them; ids that come twice are given anew."""
+    if len(parts) == 1:
+        return parts[0]
+    predictions = [part.prediction for part in parts]
+    ids = [number for prediction in predictions for number in prediction.ids]
+    if len(set(ids)) < len(ids):
+        predictions = counted_through(predictions)
+    whole = put_together(predictions)
+    return Masks(parts[0].relative, whole, any(p.scored for p in parts), all(p.exact for p in parts))
 
 
 def of_annotations(relative: PurePosixPath, annotations: Sequence[Annotation]) -> Masks:
