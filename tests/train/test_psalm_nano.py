@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segcli.core.ask import Ask, Point
-from segcli.core.errors import UsageError
+from segcli.core.errors import StorageError, UsageError
 from segcli.core.image import Image
 from segcli.models.psalm.config import PRESETS
 from segcli.models.psalm.predictor import PsalmPredictor
@@ -86,6 +86,15 @@ def test_views_that_were_not_kept_to_the_end_are_not_there(tmp_path: Path, monke
         save([view(1)], tmp_path / "views.pt")
     assert [path.name for path in tmp_path.iterdir()] == ["views.pt"]
     assert (tmp_path / "views.pt").read_bytes() == before
+
+
+def test_views_that_find_no_room_are_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos\n3112768")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StorageError, match=r"views.pt: can't be written .*; make room there"):
+        save([view(0)], tmp_path / "views.pt")
 
 
 def test_names_of_the_panoptic_list_are_known_in_both_forms():

@@ -21,7 +21,7 @@ from segcli.registry.load import open_model
 from segcli.registry.places import BUNDLED
 from segcli.train.loop import LoopConfig
 from segcli.train.seggpt_nano import EpisodeValidation, NanoPlan, Recipe, Trainee, read_plan, train
-from segcli.train.seggpt_nano_data import Bank, Draw, Episodes, Question, Target, fixed_episodes, make_bank
+from segcli.train.seggpt_nano_data import Bank, Draw, Episodes, Question, Target, _append, fixed_episodes, make_bank
 from segcli.train.seggpt_nano_views import ViewPlan, draw_view, draw_zoom
 from segcli.train.state import load_state
 
@@ -186,6 +186,12 @@ def test_data_with_fewer_classes_than_the_plan_draws_is_trained_on(tmp_path: Pat
     bank = make_bank([root], tmp_path / "bank", PLAN.views, SegGPTNano(PLAN.model).backbone)
     batch = next(Episodes(bank, range(8), frozenset(), PLAN.recipe.draw).stream(0))
     assert {q.kind for q in batch.questions} == {"semantic", "instance"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_bank_that_finds_no_room_is_said_with_the_reason() -> None:
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(StorageError, match="no space left on the disk"):  # noqa: PTH123
+        _append(full, np.zeros(4))
 
 
 def test_data_without_a_named_class_is_refused_in_a_line(tmp_path: Path, photos: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from PIL import Image as Pillow
 from safetensors.torch import load_file
 
-from segcli.core.errors import CheckpointError, UsageError
+from segcli.core.errors import CheckpointError, StorageError, UsageError
 from segcli.io import atomic
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.vocabulary import BUNDLED, Vocabulary
@@ -76,6 +78,19 @@ def test_a_bank_whose_making_was_killed_at_any_moment_is_no_bank(photos, tmp_pat
     assert len(word_bank.write(found, model, config, tmp_path, seed=0, words=len(FEW.words))) == 1
     with pytest.raises(UsageError, match="no look at any photo"):
         word_bank.write(found, model, BankConfig(0, 0, 1, 64), tmp_path / "none", seed=0, words=len(FEW.words))
+
+
+def test_a_disk_without_room_for_a_bank_is_said_before_a_byte_of_it_is_mapped(photos, tmp_path, monkeypatch):
+    """Writing to a map that the disk has no room for would kill the process without a word."""
+
+    def full(descriptor, offset, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    model = SeemNano(NanoConfig(dim=32, heads=2, encoder_layers=1, encoder_ffn=32, widths=(8, 16, 16)))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StorageError, match=r"res4.npy: can't be written: no space left on the disk \(it takes"):
+        word_bank.write(load([photos], FEW)[:1], model, BankConfig(1, 0, 1, 64), tmp_path, seed=0, words=len(FEW.words))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_seed_draws_the_same_looks(photos):

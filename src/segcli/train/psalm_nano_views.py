@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segcli.core.errors import StorageError
 from segcli.datasets.folders import IGNORED, Photo
 from segcli.io import atomic
 from segcli.models.psalm.model import Psalm
@@ -110,11 +111,15 @@ def _view(maps: dict[str, Tensor], ids: NDArray[np.uint8], photo: Photo) -> View
 
 
 def save(views: Sequence[View], path: Path) -> None:
-    """Keep views for another run, all or none of them."""
+    """Keep views for another run, all or none of them. Raises StorageError."""
     fresh = path.with_name(atomic.temporary_name())
     try:
         torch.save([(v.maps, torch.from_numpy(v.ids), v.names, v.things, v.complete) for v in views], fresh)
         fresh.replace(path)
+    except (OSError, RuntimeError) as error:  # torch answers a full disk with words of its own
+        raise StorageError(
+            f"{path}: can't be written ({' '.join(str(error).split())[:80]}); make room there"
+        ) from error
     finally:
         fresh.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Bank:
 def make_bank(roots: Sequence[Path], folder: Path, plan: ViewPlan, backbone: EfficientNetLite, every: int = 1) -> Bank:
     """Compute the bank of all photos below `roots` (each `every`-th), unless `folder` holds it already.
 
-    Raises StorageError for a folder without photos, ItemError for a photo without a mask.
+    Raises StorageError for a folder without photos or a disk without room, ItemError for a photo without a mask.
     """
     if (folder / "bank.json").is_file():
         return Bank(folder)
@@ -84,9 +85,9 @@ def make_bank(roots: Sequence[Path], folder: Path, plan: ViewPlan, backbone: Eff
     rng, zooming = np.random.default_rng(plan.seed), np.random.default_rng([plan.seed, 1])
     table: dict[str, object] = {"plan": asdict(plan), "widths": backbone.channels, "photos": []}
     entries = []
-    files = {level: (folder / f"{level}.f16").open("wb") for level in STRIDES}
+    files = {level: (folder / f"{level}.f16").open("wb", buffering=0) for level in STRIDES}
     dtype = next(backbone.parameters()).dtype
-    with (folder / "ids.u8").open("wb") as labels:
+    with (folder / "ids.u8").open("wb", buffering=0) as labels:
         for source, photo in listed:
             pixels, ids = photo.pixels(), photo.ids()
             drawn = [draw_view(pixels, ids, plan, number, rng) for number in range(plan.count - plan.zooms)]
@@ -95,14 +96,24 @@ def make_bank(roots: Sequence[Path], folder: Path, plan: ViewPlan, backbone: Eff
             with torch.inference_mode():
                 levels = backbone(stack.contiguous(memory_format=torch.channels_last))
             for level, file in files.items():
-                levels[level].to(torch.float16).contiguous().numpy().tofile(file)
-            np.stack([i for _, i in drawn]).tofile(labels)
+                _append(file, levels[level].to(torch.float16).contiguous().numpy())
+            _append(labels, np.stack([i for _, i in drawn]))
             entries.append(asdict(Listed(photo.name, source, _classes(photo, ids))))
     for file in files.values():
         file.close()
     table["photos"] = entries
     atomic.write(folder / "bank.json", json.dumps(table).encode())  # the last file: a bank that has it is whole
     return Bank(folder)
+
+
+def _append(file: FileIO, values: NDArray[Any]) -> None:
+    """Write an array's bytes. Raises StorageError, where numpy's own `tofile` does not say why."""
+    view = np.ascontiguousarray(values).data.cast("B")
+    try:
+        while view:
+            view = view[file.write(view) :]
+    except OSError as error:
+        raise StorageError(f"{file.name!s}: can't be written: {atomic.describe(error)}; make room there") from None
 
 
 def _classes(photo: Photo, ids: NDArray[np.uint8]) -> dict[int, str | None]:

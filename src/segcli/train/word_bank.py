@@ -5,6 +5,7 @@ One file a kind of map, so that a batch reads only its own rows.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segcli.core.errors import UsageError
+from segcli.core.errors import StorageError, UsageError
 from segcli.io import atomic
 from segcli.models.seem.nano import SeemNano
 from segcli.train.word_views import Look, WordPhoto, looks
@@ -81,7 +82,7 @@ def write(
 ) -> Bank:
     """Encode looks at photos into `folder` and open them. `words` is the size of the vocabulary.
 
-    Raises UsageError when there is nothing to look at.
+    Raises UsageError when there is nothing to look at, StorageError when there is no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = looks(photos, config.wholes, config.zooms, config.most, config.side, seed)
@@ -101,7 +102,7 @@ def write(
         for name, rows in (("res4", maps["res4"]), ("res5", maps["res5"]), ("feat", features)):
             if name not in files:
                 shape = (count, *rows.shape[1:])
-                files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
+                files[name] = _reserved(folder / f"{name}.npy", shape)
             files[name][len(named) : len(named) + len(waiting)] = rows.float().cpu().numpy()
         for look in waiting:
             codes.append(look.codes)
@@ -134,3 +135,22 @@ def write(
     )
     atomic.write(folder / "rest.npz", rest.getvalue())  # the last file, whole or not there: a bank that has it is whole
     return Bank(folder)
+
+
+def _reserved(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """A mapped .npy file that has its room on the disk: writing to a map without room kills the process.
+
+    Raises StorageError when there is no room.
+    """
+    mapped: NDArray[np.float16] = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        size = path.stat().st_size
+        path.unlink()
+        raise StorageError(
+            f"{path}: can't be written: {atomic.describe(error)} (it takes {size / 2**20:.0f} MiB); make room, or give "
+            "another --bank"
+        ) from None
+    return mapped
