@@ -3,12 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from segcli.models.backbones.efficientnet_lite import EfficientNetLite
 from segcli.models.layers.propagation.network import PropagationNet, joined_levels
 from segcli.train.propagation import Objective, PropagationRecipe, groups, scenes, start_keys
-from segcli.train.propagation_scenes import SIDE, Clip, Scene, composed, filmed, roughened
+from segcli.train.propagation_scenes import SIDE, Clip, Scene, composed, filmed, order, roughened, viewed
 from segcli.train.views import TrainingPhoto
 
 
@@ -65,6 +67,39 @@ def test_filmed_scenes_show_the_object_where_its_mask_is():
         assert float(red[mask].mean()) > float(red[~mask].mean()) + 40
 
 
+def test_a_cut_out_before_a_video_is_followed_as_well():
+    rng = np.random.default_rng(6)
+    drawn = [filmed(clip(), rng, PHOTOS) for _ in range(16)]
+    for scene in drawn:
+        sound(scene)
+        assert float(scene.masks.sum(1).max()) < 1 + 1e-4
+    assert {scene.masks.shape[1] for scene in drawn} == {1, 2}
+
+
+def test_cut_outs_of_videos_move_as_there():
+    rng = np.random.default_rng(7)
+    drawn = [scene for _ in range(12) if (scene := composed(PHOTOS, rng, [clip()])) is not None]
+    for scene in drawn:
+        sound(scene)
+
+
+def test_a_view_shows_the_object_where_its_mask_is():
+    rng = np.random.default_rng(8)
+    frame, mask = torch.full((3, SIDE, SIDE), 60.0), torch.zeros(1, SIDE, SIDE)
+    frame[0, 60:150, 70:200], mask[0, 60:150, 70:200] = 240.0, 1.0
+    for _ in range(8):
+        seen, shown = viewed(frame, mask, rng)
+        assert float(seen[0][shown[0] > 0.9].min()) > 200
+        assert float(seen[0][shown[0] < 0.1].max()) < 100
+
+
+@given(st.integers(2, 30), st.integers(0, 1000))
+def test_the_recent_frame_lies_between_the_first_and_the_new_one(count: int, seed: int):
+    first, recent, new = order(count, np.random.default_rng(seed))
+    assert 0 <= min(first, new) <= recent <= max(first, new) < count
+    assert recent != new
+
+
 def test_rough_masks_stay_masks():
     rng = np.random.default_rng(2)
     mask = torch.zeros(SIDE, SIDE)
@@ -93,7 +128,7 @@ def backbone() -> EfficientNetLite:
 
 def test_every_parameter_learns_and_the_backbone_does_not(backbone: EfficientNetLite):
     torch.manual_seed(1)
-    net = PropagationNet(backbone.channels, dim=8, widths=(8, 8, 8))
+    net = PropagationNet(backbone.channels, dim=8, widths=(12, 12, 8))
     for out in (net.out8, net.out4, net.out2):  # they start at zero, which stops gradients below
         torch.nn.init.normal_(out.weight, std=0.1)
     step = next(scenes(PHOTOS, [clip()], PropagationRecipe(scenes=2), 3))
@@ -106,9 +141,23 @@ def test_every_parameter_learns_and_the_backbone_does_not(backbone: EfficientNet
     assert all(p.grad is None for p in backbone.parameters())
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        PropagationRecipe(scenes=1, answered=1.0, second=0.0, views=0),
+        PropagationRecipe(scenes=1, answered=0.0, second=1.0, views=2),
+    ],
+)
+def test_the_networks_own_answers_may_stand_in_for_masks(backbone: EfficientNetLite, recipe: PropagationRecipe):
+    torch.manual_seed(1)
+    net = PropagationNet(backbone.channels, dim=8, widths=(12, 12, 8))
+    losses = Objective(backbone, recipe, 0)(net, next(scenes(PHOTOS, [clip()], recipe, 3)))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
 def test_keys_begin_by_comparing_as_the_backbone_does(backbone: EfficientNetLite):
     frames = torch.stack([s.frames[0] for s in next(scenes(PHOTOS, [], PropagationRecipe(), 4))])
-    wide = PropagationNet(backbone.channels, dim=472, widths=(8, 8, 8))
+    wide = PropagationNet(backbone.channels, dim=472, widths=(12, 12, 8))
     start_keys(wide, backbone, frames)
     with torch.no_grad():
         maps = backbone(frames[:1])
@@ -118,7 +167,7 @@ def test_keys_begin_by_comparing_as_the_backbone_does(backbone: EfficientNetLite
 
 
 def test_what_starts_well_learns_slowly(backbone: EfficientNetLite):
-    net = PropagationNet(backbone.channels, dim=8, widths=(8, 8, 8))
+    net = PropagationNet(backbone.channels, dim=8, widths=(12, 12, 8))
     fast, slow = groups(list(net.named_parameters()), 0.01)
     assert slow["scale"] < 1
     assert len(slow["params"]) == 3

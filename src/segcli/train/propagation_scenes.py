@@ -22,10 +22,15 @@ from segcli.train.views import TrainingPhoto
 SIDE = 256
 _OWN = 0.35  # share of composed scenes that follow an object of the background photo too
 _TWINS = 0.35  # share of those with several cut-outs in which two look the same
+_SMALLEST = 40  # pixels, the longer side of a cut-out and of a window on an object
 _GONE = 0.08  # share in which an object is out of sight in the new frame
+_ACTED = 0.25  # share of cut-outs that come from a video and move as there
+_PASTED = 0.35  # share of filmed scenes with a cut-out before them
 _LAST = 0.15  # least change between the recent and the new frame
 
 Rng = np.random.Generator
+Layer = tuple[Tensor, Tensor, Tensor]
+"""A cut-out in each of a scene's frames: RGBA [1, 4, h, w] in 0..255 with an empty border."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +71,8 @@ class _Pose:
         )
 
 
-def composed(photos: Sequence[TrainingPhoto], rng: Rng) -> Scene | None:
-    """A scene of photos, or None when the draw has no object."""
+def composed(photos: Sequence[TrainingPhoto], rng: Rng, clips: Sequence[Clip] = ()) -> Scene | None:
+    """A scene of photos, or None when the draw has no object. Cut-outs may be those of `clips`, which move."""
     photo = photos[int(rng.integers(len(photos)))]
     height, width = photo.labels.shape
     own = [i for i, w in photo.weights.items() if w == 1.0] if rng.random() < _OWN else []
@@ -77,14 +82,14 @@ def composed(photos: Sequence[TrainingPhoto], rng: Rng) -> Scene | None:
     if own:
         target = photo.labels == own[int(rng.integers(len(own)))]
         x0, y0, x1, y1 = _box(target)
-        zoom = max(x1 - x0, y1 - y0) * rng.uniform(1.2, 2.6)
+        zoom = max(_SMALLEST, max(x1 - x0, y1 - y0) * rng.uniform(1.2, 2.6))
         middle = np.array([(x0 + x1) / width - 1, (y0 + y1) / height - 1])
         centre = middle + rng.normal(0, 0.15, 2) * zoom / np.array([width, height])
     count = int(rng.choice([0, 1, 2], p=[0.45, 0.35, 0.2])) if own else int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2]))
-    layers = [layer for _ in range(count) if (layer := _cut_out(photos, rng)) is not None]
-    poses = [_Pose(rng.uniform(-0.6, 0.6, 2), rng.uniform(0.1, 0.7), 1.0, rng.normal(0, 0.15)) for _ in layers]
+    layers = [layer for _ in range(count) if (layer := _layer(photos, clips, rng)) is not None]
+    poses = [_posed(rng) for _ in layers]
     if len(layers) > 1 and rng.random() < _TWINS:
-        layers[1] = layers[0].flip(-1)
+        layers[1] = _mirrored(layers[0])
         poses[1] = replace(poses[0], at=rng.uniform(-0.7, 0.7, 2))
     if target is None and not layers:
         return None
@@ -98,31 +103,32 @@ def composed(photos: Sequence[TrainingPhoto], rng: Rng) -> Scene | None:
     for number, change in enumerate(steps):
         if change:
             view = view.moved(rng, change, 0.12 * extent, 0.03, 0.08)
-            poses = [pose.moved(rng, change, np.full(2, 0.3), 0.06, 0.35) for pose in poses]
+            poses = [pose.moved(rng, change, np.full(2, 0.3), 0.08, 0.35) for pose in poses]
         if number == 2 and poses and rng.random() < _GONE:
             poses[0] = replace(poses[0], at=np.array([3.0, 3.0]))
-        frame, shown = _drawn(photo, target, view, extent, layers, poses)
+        grid = _grid(view.at, extent * view.size, view.angle, view.bend)
+        frame = _sampled(_planes(photo.pixels), grid, "reflection")
+        shown = [] if target is None else [_sampled(torch.from_numpy(target)[None, None].float(), grid)[0]]
+        frame, shown = _covered(frame, shown, [layer[number] for layer in layers], poses)
         frames.append(recoloured(frame, rng))
-        masks.append(shown)
+        masks.append(torch.stack(shown).clamp(0, 1))
     return Scene(torch.stack(frames), torch.stack(masks))
 
 
-def filmed(clip: Clip, rng: Rng) -> Scene:
-    """Three frames of a video, forwards or backwards, seen through windows around the object or through one window."""
-    count = len(clip.frames)
-    first = int(rng.integers(0, count - 1))
-    new = int(rng.integers(first + 1, min(count, first + 8)))
-    recent = first if rng.random() < 0.25 else max(first, new - int(rng.choice([1, 1, 2])))
-    if rng.random() < 0.3:
-        first, new = new, first
-        back = min(count - 1, new + int(rng.choice([1, 1, 2])))
-        recent = back if rng.random() < 0.7 else first
+def filmed(clip: Clip, rng: Rng, photos: Sequence[TrainingPhoto] = ()) -> Scene:
+    """Three frames of a video, forwards or backwards, seen through windows around the object or through one window.
+
+    A cut-out of one of `photos` may move before them; it is to be followed as well.
+    """
+    indices = order(len(clip.frames), rng)
+    pasted = _cut_out(photos, rng) if photos and rng.random() < _PASTED else None
+    pose, much = _posed(rng), rng.uniform(0.1, 0.8)
     mirrored = -1 if rng.random() < 0.5 else 1
     around = math.exp(rng.normal(0.75, 0.35))
     fixed: tuple[float, NDArray[np.float64]] | None = None
     whole = rng.random() < 0.4
     frames, masks = [], []
-    for index in (first, recent, new):
+    for index in indices:
         mask = clip.masks[index]
         height, width = mask.shape
         x0, y0, x1, y1 = _box(mask) if mask.any() else (0, 0, width, height)
@@ -139,9 +145,22 @@ def filmed(clip: Clip, rng: Rng) -> Scene:
             zoom *= math.exp(rng.normal(0, 0.12))
         angle = 0.0 if whole else rng.normal(0, 0.06)
         grid = _grid(centre, np.array([mirrored * zoom / width, zoom / height]), angle)
-        frames.append(recoloured(_sampled(_planes(clip.frames[index]), grid, "reflection"), rng))
-        masks.append(_sampled(torch.from_numpy(mask)[None, None].float(), grid))
+        frame = _sampled(_planes(clip.frames[index]), grid, "reflection")
+        shown = [_sampled(torch.from_numpy(mask)[None, None].float(), grid)[0]]
+        if pasted is not None:
+            frame, shown = _covered(frame, shown, [pasted], [pose])
+            pose = pose.moved(rng, much, np.full(2, 0.4), 0.06, 0.35)
+        frames.append(recoloured(frame, rng))
+        masks.append(torch.stack(shown).clamp(0, 1))
     return Scene(torch.stack(frames), torch.stack(masks))
+
+
+def viewed(frame: Tensor, masks: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+    """Another view of a frame [3, SIDE, SIDE] and its masks [K, SIDE, SIDE]: moved, closer or farther, mirrored."""
+    zoom = math.exp(rng.uniform(-0.45, 0.6))
+    grid = _grid(rng.uniform(-0.35, 0.35, 2), np.array([-zoom if rng.random() < 0.5 else zoom, zoom]), 0.0)
+    both = _sampled(torch.cat([frame, masks])[None], grid, "reflection")
+    return both[:3], both[3:].clamp(0, 1)
 
 
 def roughened(mask: Tensor, rng: Rng, much: float) -> Tensor:
@@ -159,7 +178,8 @@ def roughened(mask: Tensor, rng: Rng, much: float) -> Tensor:
         rough = rough * rng.uniform(0.4, 1)
     if rng.random() < 0.5:
         kernel = int(rng.choice([9, 17, 25]))
-        rough = F.avg_pool2d(rough[None, None], kernel, 1, kernel // 2)[0, 0]
+        along = F.avg_pool2d(rough[None, None], (1, kernel), 1, (0, kernel // 2))  # two lines are faster than a square
+        rough = F.avg_pool2d(along, (kernel, 1), 1, (kernel // 2, 0))[0, 0]
     return rough.clamp(0, 1)
 
 
@@ -178,18 +198,24 @@ def smooth(rng: Rng, spread: float, knots: int = 4) -> Tensor:
     return F.interpolate(field_, size=(SIDE, SIDE), mode="bicubic", align_corners=True)[0].permute(1, 2, 0)
 
 
-def _drawn(
-    photo: TrainingPhoto,
-    target: NDArray[np.bool_] | None,
-    view: _Pose,
-    extent: NDArray[np.float64],
-    layers: Sequence[Tensor],
-    poses: Sequence[_Pose],
-) -> tuple[Tensor, Tensor]:
-    """One frame [3, SIDE, SIDE] and its masks [K, SIDE, SIDE]; later layers lie on earlier ones."""
-    grid = _grid(view.at, extent * view.size, view.angle, view.bend)
-    frame = _sampled(_planes(photo.pixels), grid, "reflection")
-    masks = [] if target is None else [_sampled(torch.from_numpy(target)[None, None].float(), grid)[0]]
+def order(count: int, rng: Rng) -> tuple[int, int, int]:
+    """The first, the recent and the new frame of a video of `count` frames."""
+    first, new = sorted(rng.choice(count, 2, replace=False).tolist())
+    back = int(rng.choice([1, 1, 2]))
+    if rng.random() < 0.5:
+        first, new, back = new, first, -back
+    between = new - back if (new - back - first) * back >= 0 else first
+    return first, first if rng.random() < 0.25 else between, new
+
+
+def _posed(rng: Rng) -> _Pose:
+    return _Pose(rng.uniform(-0.6, 0.6, 2), rng.uniform(0.1, 0.7), 1.0, rng.normal(0, 0.15))
+
+
+def _covered(
+    frame: Tensor, masks: list[Tensor], layers: Sequence[Tensor], poses: Sequence[_Pose]
+) -> tuple[Tensor, list[Tensor]]:
+    """A frame [3, SIDE, SIDE] and masks [SIDE, SIDE] with layers over them, and theirs; later ones lie on earlier."""
     for layer, pose in zip(layers, poses, strict=True):
         height, width = layer.shape[-2:]
         longest = max(height, width)
@@ -199,7 +225,27 @@ def _drawn(
         alpha = (shown[3] / 255).clamp(0, 1)
         frame = frame * (1 - alpha) + shown[:3] * alpha
         masks = [*(mask * (1 - alpha) for mask in masks), alpha]
-    return frame, torch.stack(masks).clamp(0, 1)
+    return frame, masks
+
+
+def _layer(photos: Sequence[TrainingPhoto], clips: Sequence[Clip], rng: Rng) -> Layer | None:
+    """A cut-out for each of three frames: of a video, as it moves there, or of a photo."""
+    if not clips or rng.random() >= _ACTED:
+        still = _cut_out(photos, rng)
+        return None if still is None else (still, still, still)
+    clip = clips[int(rng.integers(len(clips)))]
+    indices = order(len(clip.frames), rng)
+    if not all(clip.masks[index].any() for index in indices):
+        return None
+    boxes = [_box(clip.masks[index]) for index in indices]
+    side = max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes)
+    layer = [_cut(clip.frames[i], clip.masks[i], box, side) for i, box in zip(indices, boxes, strict=True)]
+    drawn = (layer[0], layer[1], layer[2])
+    return _mirrored(drawn) if rng.random() < 0.5 else drawn
+
+
+def _mirrored(layer: Layer) -> Layer:
+    return layer[0].flip(-1), layer[1].flip(-1), layer[2].flip(-1)
 
 
 def _cut_out(photos: Sequence[TrainingPhoto], rng: Rng) -> Tensor | None:
@@ -210,11 +256,24 @@ def _cut_out(photos: Sequence[TrainingPhoto], rng: Rng) -> Tensor | None:
         return None
     inside = photo.labels == things[int(rng.integers(len(things)))]
     x0, y0, x1, y1 = _box(inside)
+    if max(x1 - x0, y1 - y0) < _SMALLEST:
+        return None
+    cut = _cut(photo.pixels, inside, (x0, y0, x1, y1))
+    return cut.flip(-1) if rng.random() < 0.5 else cut
+
+
+def _cut(
+    pixels: NDArray[np.uint8], inside: NDArray[np.bool_], box: tuple[int, int, int, int], side: int | None = None
+) -> Tensor:
+    """RGBA [1, 4, h, w] of an object with an empty border, in the middle of a square of `side` pixels if given."""
+    x0, y0, x1, y1 = box
     alpha = torch.from_numpy(inside[y0:y1, x0:x1].astype(np.float32))[None, None]
     if min(alpha.shape[-2:]) > 6:
         alpha = F.avg_pool2d(alpha, 3, 1, 1, count_include_pad=False)
-    cut = torch.cat([_planes(photo.pixels[y0:y1, x0:x1]), alpha * 255], 1)
-    return F.pad(cut.flip(-1) if rng.random() < 0.5 else cut, (2, 2, 2, 2))
+    cut = torch.cat([_planes(pixels[y0:y1, x0:x1]), alpha * 255], 1)
+    wide, high = (0, 0) if side is None else (side - (x1 - x0), side - (y1 - y0))
+    left, top = wide // 2, high // 2
+    return F.pad(cut, (2 + left, 2 + wide - left, 2 + top, 2 + high - top))
 
 
 def _base() -> Tensor:

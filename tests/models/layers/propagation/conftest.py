@@ -28,7 +28,7 @@ def colours(images: Tensor) -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def net() -> PropagationNet:
     torch.manual_seed(0)
-    return PropagationNet(CHANNELS, dim=16, widths=(16, 8, 8)).eval().requires_grad_(False)
+    return PropagationNet(CHANNELS, dim=16, widths=(24, 12, 8)).eval().requires_grad_(False)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from torch import Tensor
 from segcli.models.layers.propagation.looks import Look
 
 CHANNELS = 6
+FEATURES = 24  # learned, of each remembered cell
 RADIUS = 12  # cells: recent frames are only compared with what is near
 _NEIGHBOURS = 12.0  # so many equally near cells count as a similarity of their cosine
 _LEAST = 1e-6
@@ -25,47 +26,54 @@ _LARGEST = 12.0
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A remembered look: where it was, keys [C, M] of unit length, values [M] in 0..1 of one object."""
+    """A remembered look: where it was, keys [C, M] of unit length, values [M] in 0..1 and features of one object."""
 
     look: Look
     keys: Tensor
     values: Tensor
+    features: Tensor  # [FEATURES, M]
 
 
 def evidence(
     query: Tensor, look: Look, given: Sequence[Kept], recent: Sequence[Kept], tau: Tensor, *, lost: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Maps [CHANNELS, h, w] and votes [2, h, w] (logits: `given` may be anywhere, `recent` near) for one object.
+    """Maps [CHANNELS + 2 * FEATURES, h, w] and votes [2, h, w] (logits) for one object.
 
+    `given` may be anywhere, `recent` near; of both there is a vote, and what was remembered of the cells alike.
     query: [C, N] keys of `look`. tau: temperature of the cosines. With nothing recent, `given` stands in for it. An
     object that was `lost` may come back anywhere, so nothing is held to be near then.
     """
-    maps, votes = [], []
+    maps, votes, features = [], [], []
     for kept, near in ((given, False), (recent or given[-1:], not lost)):
-        inside, outside = compare(query, look, kept, tau, near=near)
+        inside, outside, read = compare(query, look, kept, tau, near=near)
         logits = (inside - outside).clamp(-_LARGEST, _LARGEST)
         usual = torch.log(torch.tensor(_NEIGHBOURS))
         votes.append(logits)
+        features.append(read)
         maps.append(logits / (_LARGEST / 2))
         maps += [(((side - usual) * tau).clamp(-1, 1) * 2 - 1) for side in (inside, outside)]
     rows, columns = look.grid
-    return torch.stack(maps).view(CHANNELS, rows, columns), torch.stack(votes).view(2, rows, columns)
+    return torch.cat([torch.stack(maps), *features]).view(-1, rows, columns), torch.stack(votes).view(2, rows, columns)
 
 
-def compare(query: Tensor, look: Look, kept: Sequence[Kept], tau: Tensor, *, near: bool) -> tuple[Tensor, Tensor]:
-    """Log of the summed exp(cosine / tau) to object cells and to other cells, a mean over the looks: [N] each.
+def compare(
+    query: Tensor, look: Look, kept: Sequence[Kept], tau: Tensor, *, near: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log of the summed exp(cosine / tau) to object cells and to other cells, a mean over the looks: [N] each; and the
+    features [FEATURES, N] of the cells alike, weighted so.
 
     near: only cells within RADIUS cells of `look`, along either axis.
     """
-    sums = torch.zeros(query.shape[1], 2, device=query.device)
+    sums = torch.zeros(query.shape[1], 2 + FEATURES, device=query.device)
     for k in kept:  # one look after the other: all of them at once would be hundreds of megabytes
         weights = ((query.T @ k.keys.to(query) - 1) / tau).exp()
         if near:
             weights = weights * nearby(look, k.look).to(weights)
         values = k.values.to(query)
-        sums = sums + weights @ torch.stack([values, 1 - values], 1).clamp(_LEAST, 1)
-    inside, outside = ((sums / len(kept)).clamp(min=1e-37).log() + 1 / tau).T
-    return inside, outside
+        sides = torch.stack([values, 1 - values]).clamp(_LEAST, 1)
+        sums = sums + weights @ torch.cat([sides, k.features.to(query)]).T
+    inside, outside = ((sums[:, :2] / len(kept)).clamp(min=1e-37).log() + 1 / tau).T
+    return inside, outside, (sums[:, 2:] / sums[:, :2].sum(1, keepdim=True).clamp(min=1e-37)).T
 
 
 @lru_cache(maxsize=4)  # looks at whole frames are always the same

@@ -80,9 +80,9 @@ def network_input(frame: Tensor, look: Look) -> Tensor:
     return F.interpolate(part, size=look.input, mode="bilinear", align_corners=False, antialias=True)
 
 
-def cells_of(mask: Tensor, look: Look) -> Tensor:
-    """Soft masks of a frame, [K, H, W] -> what part of each cell is covered, [K, *look.grid]."""
-    return F.avg_pool2d(network_input(mask[None], look)[0], CELL)
+def cells_of(mask: Tensor, look: Look, cell: int = CELL) -> Tensor:
+    """Soft masks of a frame, [K, H, W] -> what part of each cell of `cell` input pixels is covered, [K, h, w]."""
+    return F.avg_pool2d(network_input(mask[None], look)[0], cell)
 
 
 def _span(centre: float, side: float, length: int) -> tuple[int, int]:

@@ -22,8 +22,8 @@ from segcli.core.image import Image
 from segcli.models.api import ObjectMasks
 from segcli.models.layers.memory import memory_errors
 from segcli.models.layers.propagation.evidence import Kept, evidence
-from segcli.models.layers.propagation.looks import Look, cells_of, extent, network_input, object_look, whole_look
-from segcli.models.layers.propagation.network import PropagationNet
+from segcli.models.layers.propagation.looks import CELL, Look, cells_of, extent, network_input, object_look, whole_look
+from segcli.models.layers.propagation.network import SUBCELL, PropagationNet
 from segcli.models.layers.propagation.record import KEPT_DTYPE, ObjectRecord, Seen, VideoRecord, pack, unpack
 from segcli.models.layers.propagation.views import VIEWS, View
 
@@ -39,11 +39,20 @@ Opinion = Callable[[Maps, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
+class _Window:
+    """A look around an object: its maps, and keys [C, M]."""
+
+    look: Look
+    maps: Maps
+    keys: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class _Answer:
     """One object in one frame: logits [H, W], and the look around it, or None when it is not in sight."""
 
     logits: Tensor
-    near: tuple[Look, Tensor] | None
+    near: _Window | None
 
 
 class Propagator:
@@ -133,9 +142,9 @@ class Propagator:
             shares = {number: (share > _HALF).float() for number, share in shares.items()}
         record.frames[record.steps] = keys.to(KEPT_DTYPE)
         for number in followed:
-            self._remember(number, shares[number], look, answers[number].near)
+            self._remember(number, shares[number], look, maps, answers[number].near)
         for number in given:
-            self._take(number, truth[number].float(), pixels, look)
+            self._take(number, truth[number].float(), pixels, look, maps)
         found = _masks(answers, truth)
         record.size = frame.size
         record.steps += 1
@@ -202,24 +211,25 @@ class Propagator:
             logits = (1 - self.weight) * logits + self.weight * self.opinion(maps, finer).float()
         canvas = canvas.clone()
         canvas[near.y0 : near.y1, near.x0 : near.x1] = _grow(logits[0, 0], near.size)
-        return _Answer(canvas, (near, keys))
+        return _Answer(canvas, _Window(near, maps, keys))
 
     @property
     def _tau(self) -> Tensor:
         return self.net.log_tau.float().exp()
 
-    def _remember(self, number: int, share: Tensor, look: Look, near: tuple[Look, Tensor] | None) -> None:
+    def _remember(self, number: int, share: Tensor, look: Look, maps: Maps, near: _Window | None) -> None:
         """Keep a frame's answer, share [H, W]; one in which the object was out of sight says nothing new of it."""
         record = self._record
         held = record.objects[number]
         held.earlier, held.lost = cells_of(share[None], look), near is None
         if near is None or record.steps % self.every:
             return
-        window, keys = near
-        kept = Kept(window, keys.to(KEPT_DTYPE), cells_of(share[None], window).flatten())
-        held.answer(Seen(record.steps, held.earlier.flatten()), kept, self.capacity)
+        seen = Seen(record.steps, held.earlier.flatten(), self._features(share, look, maps))
+        values = cells_of(share[None], near.look).flatten()
+        kept = Kept(near.look, near.keys.to(KEPT_DTYPE), values, self._features(share, near.look, near.maps))
+        held.answer(seen, kept, self.capacity)
 
-    def _take(self, number: int, mask: Tensor, pixels: Tensor, look: Look) -> None:
+    def _take(self, number: int, mask: Tensor, pixels: Tensor, look: Look, maps: Maps) -> None:
         """Keep a given mask [H, W] in 0..1."""
         record = self._record
         mask = mask.to(self.device)
@@ -227,7 +237,7 @@ class Propagator:
         assert box is not None
         views = [self._viewed(view, box, mask, pixels) for view in VIEWS]
         earlier = cells_of(mask[None], look)
-        seen = Seen(record.steps, earlier.flatten())
+        seen = Seen(record.steps, earlier.flatten(), self._features(mask, look, maps))
         if number in record.objects:
             record.objects[number].correct(seen, views, earlier)
         else:
@@ -236,10 +246,18 @@ class Propagator:
     def _viewed(self, view: View, box: tuple[int, int, int, int], mask: Tensor, pixels: Tensor) -> Kept:
         """One view of a given mask [H, W] in 0..1 that lies in x0, y0, x1, y1."""
         window = view.look(box, (mask.shape[0], mask.shape[1]))
-        seen, values = network_input(pixels, window), cells_of(mask[None], window)
+        seen, inside = network_input(pixels, window), cells_of(mask[None], window, SUBCELL)
         if view.mirrored:
-            seen, values = seen.flip(-1), values.flip(-1)
-        return Kept(window, self._keys(self._maps(seen)).to(KEPT_DTYPE), values.flatten())
+            seen, inside = seen.flip(-1), inside.flip(-1)
+        maps = self._maps(seen)
+        values = F.avg_pool2d(inside, CELL // SUBCELL).flatten()
+        features = self.net.memory(maps, inside[None])[0].to(KEPT_DTYPE)
+        return Kept(window, self._keys(maps).to(KEPT_DTYPE), values, features)
+
+    def _features(self, share: Tensor, look: Look, maps: Maps) -> Tensor:
+        """What is remembered of a soft mask [H, W] of the frame beside its cells' values: [FEATURES, M]."""
+        features: Tensor = self.net.memory(maps, cells_of(share[None], look, SUBCELL)[None])[0]
+        return features.to(KEPT_DTYPE)
 
 
 def _softmax(logits: Tensor) -> Tensor:

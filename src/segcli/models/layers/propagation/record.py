@@ -21,10 +21,12 @@ _PARTS = ("given", "recent", "given_near", "recent_near")
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One object's part of a frame that was looked at as a whole: the frame's number and its cells' values [M]."""
+    """One object's part of a frame that was looked at as a whole: the frame's number, its cells' values [M] and
+    features [FEATURES, M]."""
 
     frame: int
     values: Tensor
+    features: Tensor
 
 
 @dataclass
@@ -76,7 +78,7 @@ class VideoRecord:
 
     def looks(self, seen: Iterable[Seen], look: Look) -> list[Kept]:
         """Looks at whole frames, with their keys."""
-        return [Kept(look, self.frames[s.frame], s.values) for s in seen]
+        return [Kept(look, self.frames[s.frame], s.values, s.features) for s in seen]
 
 
 def pack(record: VideoRecord) -> dict[str, NDArray[Any]]:
@@ -97,6 +99,7 @@ def pack(record: VideoRecord) -> dict[str, NDArray[Any]]:
             for index, entry in enumerate(entries):
                 prefix = f"{number}.{part}.{index}"
                 arrays[f"{prefix}.values"] = _array(entry.values)
+                arrays[f"{prefix}.features"] = _array(entry.features)
                 if isinstance(entry, Seen):
                     arrays[f"{prefix}.frame"] = np.array(entry.frame)
                 else:
@@ -113,11 +116,15 @@ def unpack(arrays: Mapping[str, NDArray[Any]], device: torch.device) -> VideoRec
     for name in arrays:
         if name.startswith("frame."):
             record.frames[int(name.removeprefix("frame."))] = _tensor(arrays[name], device)
+
+    def cells(prefix: str) -> tuple[Tensor, Tensor]:
+        return _tensor(arrays[f"{prefix}.values"], device), _tensor(arrays[f"{prefix}.features"], device)
+
     for number in (int(n) for n in arrays["objects"]):
 
         def seen(part: str, number: int = number) -> list[Seen]:
             prefixes = [f"{number}.{part}.{i}" for i in range(int(arrays[f"{number}.{part}"]))]
-            return [Seen(int(arrays[f"{p}.frame"]), _tensor(arrays[f"{p}.values"], device)) for p in prefixes]
+            return [Seen(int(arrays[f"{p}.frame"]), *cells(p)) for p in prefixes]
 
         def kept(part: str, number: int = number) -> list[Kept]:
             prefixes = [f"{number}.{part}.{i}" for i in range(int(arrays[f"{number}.{part}"]))]
@@ -125,7 +132,7 @@ def unpack(arrays: Mapping[str, NDArray[Any]], device: torch.device) -> VideoRec
                 Kept(
                     _look(arrays[f"{p}.look"]),
                     _tensor(arrays[f"{p}.keys"], device),
-                    _tensor(arrays[f"{p}.values"], device),
+                    *cells(p),
                 )
                 for p in prefixes
             ]
