@@ -94,12 +94,11 @@ def followed(
     photo: str,
     shown: Sequence[int],
     path: Callable[[int], list[Placed]],
-    *unmarked: Placed,
     cut: tuple[int, str] = (0, ""),
 ) -> Case:
     """Frames `shown` of a video of moving cut-outs whose first frame's masks are given.
 
-    unmarked: cut-outs behind them that nobody marks. cut: from which frame on another photo is behind all of it.
+    cut: from which frame on another photo is behind all of it.
     """
 
     def panels(folder: Path) -> list[Picture]:
@@ -107,7 +106,7 @@ def followed(
         frames.mkdir()
         for t in range(FRAMES):
             behind = opened(cut[1] if cut[1] and t >= cut[0] else photo).resize(SIZE)
-            frame, labels = composition(composition(behind, unmarked)[0], path(t))
+            frame, labels = composition(behind, path(t))
             frame.save(frames / f"{t:05d}.png")
             if t == 0:
                 labels.save(folder / "first.png")
@@ -139,7 +138,6 @@ CASES: dict[str, Case] = {
     "crossing": followed(
         "chelsea", (0, 5, 8), lambda t: [(FLOWER, 90 + 26 * t, 105, 80), (FLOWER, 300 - 26 * t, 118, 80)]
     ),
-    "twin": followed("chelsea", (0, 2, 8), lambda t: [(FLOWER, 60 + 32 * t, 105, 80)], (FLOWER, 200, 112, 80)),
     "cut": followed(
         "flower",
         (0, 4, 5),
