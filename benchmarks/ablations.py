@@ -16,7 +16,7 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,8 @@ from safetensors.torch import load_file
 from segcli.bench.clicking import ClickSample
 from segcli.bench.noc import folder_samples, run_noc, summary
 from segcli.datasets import folders
-from segcli.models.seem import click_path
+from segcli.models.layers.positions import sine_positions
+from segcli.models.seem import click_path, decoder
 from segcli.models.seem.nano import NanoConfig, SeemNano
 from segcli.models.seem.nano_predictor import NanoPredictor
 from segcli.registry.places import BUNDLED
@@ -71,6 +72,27 @@ def _only_loss(kind: str) -> Callable[[], AbstractContextManager[Any]]:
     return partial(patch.object, seem, "_bce_and_dice", one)
 
 
+def _placed(read: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def with_position(feature: torch.Tensor, yx: torch.Tensor) -> torch.Tensor:
+        height, width = feature.shape[-2:]
+        where = sine_positions(height, width, feature.shape[1], feature).to(feature)
+        return read(feature, yx) + read(where.expand_as(feature), yx)
+
+    return with_position
+
+
+@contextmanager
+def _tokens(*, maps: bool, placed: bool) -> Iterator[None]:
+    """SEEM's point tokens with or without a position term, beside the click path's maps or in their place."""
+    with ExitStack() as stack:
+        if not maps:
+            for name in ("similarity", "blobs"):
+                stack.enter_context(patch.object(click_path, name, _zeros(getattr(click_path, name))))
+        if placed:
+            stack.enter_context(patch.object(decoder, "read_map", _placed(decoder.read_map)))
+        yield
+
+
 VARIANTS = (
     Variant("as it is (lite0, frozen, 256 px)"),
     Variant("lite1", model={"backbone": "lite1"}),
@@ -88,6 +110,21 @@ VARIANTS = (
     Variant("no pasted objects", view={"paste": 0.0}),
     Variant("no zoomed views", view={"zoom": 0.0}),
     Variant("with SEEM's decoder from the start", model={"decoder": True}),
+    Variant(
+        "the same, positions on point tokens",
+        model={"decoder": True},
+        without=partial(_tokens, maps=True, placed=True),
+    ),
+    Variant(
+        "SEEM's point tokens alone, no maps",
+        model={"decoder": True},
+        without=partial(_tokens, maps=False, placed=False),
+    ),
+    Variant(
+        "the same, positions on the tokens",
+        model={"decoder": True},
+        without=partial(_tokens, maps=False, placed=True),
+    ),
 )
 
 

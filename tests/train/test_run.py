@@ -102,6 +102,21 @@ def test_a_tuned_backbone_leaves_the_shared_one_alone_and_comes_with_the_checkpo
     assert all(name.startswith("detail.") for name in legs[1])
 
 
+def test_a_leg_can_end_in_the_mean_of_its_weights_and_an_earlier_legs(data: Path, tmp_path: Path) -> None:
+    plan, out, backbone = tmp_path / "plan.toml", tmp_path / "run", tmp_path / "lite0.safetensors"
+    drawn.backbone(backbone)
+    first = PLAN.split('[[legs]]\nname = "detail"')[0]
+    second = "[[legs]]" + first.split("[[legs]]")[1].replace('"clicks"', '"more"\nmean_with = "clicks"')
+    plan.write_text(first + second)
+    done = seg("train", "seem", "--data", data, "--config", plan, "--out", out, "--backbone", backbone)
+    assert done.returncode == 0, done.stderr
+    clicks, more = (load_state(out / leg / "state.pt")["average"] for leg in ("clicks", "more"))
+    written = load_file(out / "seem-nano.safetensors")
+    name = "click_path.stem4.weight"
+    assert not torch.equal(clicks[name], more[name])
+    assert torch.equal(written[name], ((clicks[name] + more[name]) / 2).half())
+
+
 def test_a_part_that_the_model_does_not_have_is_named_before_anything_is_trained(data: Path, tmp_path: Path) -> None:
     plan, out, backbone = tmp_path / "plan.toml", tmp_path / "run", tmp_path / "lite0.safetensors"
     drawn.backbone(backbone)
@@ -130,6 +145,7 @@ def test_a_folder_without_pairs_is_named(tmp_path: Path) -> None:
         ("[[legs]]\nsteps = 3", "leg 1: unknown steps"),
         ("[[legs]]\ndecoder = true", "leg 1: has no name"),
         ("[[legs]]\nname = 'a'\nparts = 'detail.'", "leg 1: parts is no list of names"),
+        ("[[legs]]\nname = 'a'\nmean_with = 'b'", "leg 1: mean_with = 'b': no leg before it"),
         ("[[legs]]\nname = 'a'\nfrozen = [1]", "leg 1: frozen is no list of names"),
         ("[[legs", "is not TOML"),
         ("seed = 'a'\n[[legs]]\nname = 'a'", "seed = 'a': type a whole number"),

@@ -18,6 +18,10 @@ from segcli.train.seem import SeemRecipe
 from segcli.train.tables import filled, only, read_table, whole
 from segcli.train.views import ViewConfig
 
+_WORDS = frozenset({
+    "name", "parts", "frozen", "decoder", "backbone", "mean_with", "view", "recipe", "loop", "device_views",
+})  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -26,6 +30,8 @@ class Leg:
     parts:    only parameters whose name begins with one of them are trained (empty: all).
     frozen:   of these, parameters whose name begins with one of `frozen` stay as they are.
     backbone: learning rate of the click path's own backbone, as a part of the others' (0: it stays as it is).
+    mean_with: the name of an earlier leg; what comes out is the mean of this leg's weights and of those after that one
+              (a model soup, Wortsman et al. 2022). Empty: this leg's weights.
     device_views: how views are made on the device; None: views and users are made on the CPU.
     """
 
@@ -36,6 +42,7 @@ class Leg:
     frozen: tuple[str, ...] = ()
     decoder: bool = True
     backbone: float = 0.0
+    mean_with: str = ""
     device_views: DeviceViewConfig | None = None
 
 
@@ -56,7 +63,7 @@ def read_plan(path: Path) -> TrainingPlan:
     legs: list[Leg] = []
     for number, row in enumerate(table.get("legs", []), start=1):
         where = f"{path}: leg {number}"
-        only(row, {"name", "parts", "frozen", "decoder", "backbone", "view", "recipe", "loop", "device_views"}, where)
+        only(row, _WORDS, where)
         if not isinstance(row.get("name"), str):
             raise UsageError(f'{where}: has no name; add name = "…"')
         if not re.fullmatch(r"\w[\w.-]*", row["name"]):
@@ -66,7 +73,7 @@ def read_plan(path: Path) -> TrainingPlan:
         view = filled(ViewConfig(), row.get("view", {}), f"{where}: view")
         if view.side % 32:
             raise UsageError(f"{where}: view: side = {view.side}: type a multiple of 32")
-        plain = {name: row[name] for name in ("decoder", "backbone") if name in row}
+        plain = {name: row[name] for name in ("decoder", "backbone", "mean_with") if name in row}
         start = Leg(
             row["name"],
             filled(SeemRecipe(view=view), row.get("recipe", {}), f"{where}: recipe"),
@@ -75,7 +82,10 @@ def read_plan(path: Path) -> TrainingPlan:
             _prefixes(row, "frozen", where),
             device_views=_device_views(row["device_views"], where) if "device_views" in row else None,
         )
-        legs.append(filled(start, plain, where))
+        leg = filled(start, plain, where)
+        if leg.mean_with and leg.mean_with not in [earlier.name for earlier in legs]:
+            raise UsageError(f"{where}: mean_with = {leg.mean_with!r}: no leg before it is called so")
+        legs.append(leg)
     if not model.tuned and any(leg.backbone for leg in legs):
         raise UsageError(f"{path}: a leg trains a backbone that the model does not have; add tuned = true to [model]")
     if not legs:

@@ -60,9 +60,13 @@ def run_plan(
     training, kept = hold_out(load_photos(folders))
     say(f"{len(training)} photos to train on, {len(kept)} kept back to validate")
     on_device = cache(lambda: resident(training, device))  # once, and only for a plan that wants it
+    after: dict[str, dict[str, Tensor]] = {}
     for leg in plan.legs:
         # A leg saves what it trained; what it left alone comes from before.
         state = state | _run_leg(plan, leg, training, on_device, kept, out, backbone, state, device, say)
+        if leg.mean_with:
+            state = _mean(state, after[leg.mean_with])
+        after[leg.name] = state
     model = _build(plan, plan.legs[-1], backbone, state)
     return export(model, out / "seem-nano.safetensors", shared=backbone.name)
 
@@ -115,6 +119,11 @@ def _run_leg(
     )
     say(f"leg {leg.name}: {step} of {loop.steps} steps; log and pictures in {folder}")
     return averaged(model, folder / "state.pt")
+
+
+def _mean(state: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of two states; what only the first one has is its own."""
+    return {name: (t + other[name].to(t)) / 2 if name in other else t for name, t in state.items()}
 
 
 def _check_prefixes(leg: Leg, names: Sequence[str]) -> None:
