@@ -78,7 +78,7 @@ def test_a_mask_of_another_size_than_its_photo_is_named(tmp_path):
     save(tmp_path / "images" / "a.jpg", np.zeros((40, 60, 3)))
     save(tmp_path / "masks" / "a.png", np.ones((20, 20)))
     (photo,) = open_photos(tmp_path, "folder", "")
-    with pytest.raises(ItemError, match="a.png: is 20x20, .*a.jpg is stored as 60x40"):
+    with pytest.raises(ItemError, match=r"a\.png: is 20x20, .*a\.jpg is stored as 60x40"):
         photo.load()
 
 
