@@ -85,6 +85,7 @@ class Masks:
 
     name = "mask"
     needs_photo = False
+    joins = False
     run_file: str | None = None
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
@@ -107,6 +108,7 @@ class Copies(Masks):
 
     name = "copy"
     needs_photo = True
+    joins = True
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
         return [Rendered(answered.image.pixels.tobytes(), ".raw", self.name)]

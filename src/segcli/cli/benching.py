@@ -131,11 +131,13 @@ def finish(
         raise UsageError("--workers is for scoring results; a model runs in one process (see --threads)")
     seed = number("--seed", items.seed, low=0)
     subset = None if items.subset is None else number("--subset", items.subset, low=1)
+    # What a run with a journal goes on with; walking through results is for nothing without one.
+    state = _state(results) if items.journal is not None else ""
     records = run(
         measure,
         workers=workers,
         journal=None if items.journal is None else Path(items.journal),
-        identity=f"{data} {layout} {split} {results} {_state(results)} {model and model.revision}",
+        identity=f"{data} {layout} {split} {results} {state} {model and model.revision}",
         subset=subset,
         seed=seed,
         tell=None if output.quiet or not sys.stderr.isatty() else _progress,

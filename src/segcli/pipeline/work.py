@@ -14,7 +14,7 @@ from segcli.core.errors import DeviceError, UsageError
 from segcli.core.image import Image
 from segcli.core.prediction import Prediction, counted_through, joined
 from segcli.io import images, outputs, stream
-from segcli.io.formats.contract import Answered, Format, Rendered, joins
+from segcli.io.formats.contract import Answered, Format, Rendered
 from segcli.io.remote import Source
 from segcli.models.api import Encoded, Promptable
 from segcli.pipeline import identity
@@ -221,7 +221,7 @@ class Writer:
         predictions = answers.predictions
         shared: tuple[str, ...] = ()
         if output.joins(answers.asks):
-            shared = tuple(kind for kind in output.formats if joins(self.formats[kind]))
+            shared = tuple(kind for kind in output.formats if self.formats[kind].joins)
             predictions = counted_through(predictions)
         apart = tuple(kind for kind in output.formats if kind not in shared)
         parts = [

@@ -21,6 +21,7 @@ class PerPhoto:
     """Base of formats that write files for each answer only."""
 
     needs_photo: ClassVar[bool] = False
+    joins: ClassVar[bool] = True
     run_file: ClassVar[str | None] = None
 
     def fragment(self, answered: Answered, options: Options) -> Any:

@@ -23,6 +23,7 @@ class Coco:
 
     name = "coco"
     needs_photo: ClassVar[bool] = False
+    joins: ClassVar[bool] = False
     run_file: ClassVar[str | None] = "instances.json"
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:

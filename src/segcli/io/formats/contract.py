@@ -51,17 +51,6 @@ class Options:
         return form.needs_photo or (self.matte and form.name == "mask")
 
 
-_APART = ("mask", "cutout", "coco", "jsonl")
-
-
-def joins(form: Format) -> bool:
-    """Whether all asks of a photo go into one file of a format.
-
-    Masks and cut-outs hold one object; a line of JSON says what was asked for it; COCO has one file for the run.
-    """
-    return form.name not in _APART
-
-
 @dataclass(frozen=True)
 class Answered:
     """One ask, answered.
@@ -113,6 +102,7 @@ class Format(Protocol):
 
     name: str
     needs_photo: bool  # True when the photo's own pixels at full size go into the file (see `Options.needs_photo`)
+    joins: bool  # True when all asks of a photo go into one file; False for one object, or one ask, a file or a line
     run_file: str | None  # "instances.json" for formats that also write one file for the whole run
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:

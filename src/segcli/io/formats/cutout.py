@@ -91,6 +91,7 @@ class Cutout(PerPhoto):
 
     name = "cutout"
     needs_photo = True
+    joins = False
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
         """One file a mask, or one for all with `union`.

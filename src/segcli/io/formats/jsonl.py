@@ -17,6 +17,7 @@ class JsonLines:
 
     name = "jsonl"
     needs_photo: ClassVar[bool] = False
+    joins: ClassVar[bool] = False
     run_file: ClassVar[str | None] = "masks.jsonl"
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:

@@ -16,6 +16,7 @@ class Mask(PerPhoto):
     """The plainest format; every editor and library reads it."""
 
     name = "mask"
+    joins = False
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
         """One PNG a mask; a blank one when there is no target. Raises ItemError (no soft edges to be had)."""

@@ -25,6 +25,7 @@ class Panoptic:
 
     name = "panoptic"
     needs_photo: ClassVar[bool] = False
+    joins: ClassVar[bool] = True
     run_file: ClassVar[str | None] = "panoptic.json"
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:

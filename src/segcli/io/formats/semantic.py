@@ -30,6 +30,7 @@ class Semantic:
 
     name = "semantic"
     needs_photo: ClassVar[bool] = False
+    joins: ClassVar[bool] = True
     run_file: ClassVar[str | None] = LEGEND
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:

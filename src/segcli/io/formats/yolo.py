@@ -24,6 +24,7 @@ class Yolo:
 
     name = "yolo"
     needs_photo: ClassVar[bool] = False
+    joins: ClassVar[bool] = True
     run_file: ClassVar[str | None] = "classes.txt"
 
     def render(self, answered: Answered, options: Options) -> list[Rendered]:
